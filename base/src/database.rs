@@ -1,0 +1,193 @@
+//! One interface to the two databases: PostgreSQL for fleets, a SQLite file for one process.
+//!
+//! The statements are written once wherever both understand them (`$1` placeholders, `ON CONFLICT`, `RETURNING`);
+//! the [`on!`](crate::on) macro runs the same expression with whichever driver is open. Ids are `Uuid`, times are
+//! `DateTime<Utc>`, documents are `sqlx::types::Json`: sqlx maps each to the best type of either database.
+
+use std::{path::Path, str::FromStr, time::Duration};
+
+use sqlx::{
+    PgPool, Postgres, Sqlite, SqlitePool, Transaction,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+/// Why a database could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    #[error("database: {0}")]
+    Sqlx(#[from] sqlx::Error),
+    #[error("database migration: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+/// An open pool. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// PostgreSQL.
+    Postgres(PgPool),
+    /// SQLite: readers side by side, and one connection that writes (more do not write faster, measured).
+    Sqlite {
+        /// For statements that only read.
+        read: SqlitePool,
+        /// The single writer.
+        write: SqlitePool,
+    },
+}
+
+/// An open transaction; rolled back when dropped.
+pub enum Tx {
+    Postgres(Transaction<'static, Postgres>),
+    Sqlite(Transaction<'static, Sqlite>),
+}
+
+/// The same migrations, written for each of the two databases.
+pub struct Migrations {
+    pub postgres: Migrator,
+    pub sqlite: Migrator,
+}
+
+/// Runs one expression with the connection of whichever database is open.
+///
+/// `on!(tx, db => sqlx::query("...").bind(id).execute(db).await)?` for a [`Tx`];
+/// `on!(read database, db => ...)` and `on!(write database, db => ...)` for a [`Database`]. The expression is compiled
+/// once per driver; `db` is `&mut PgConnection`, `&mut SqliteConnection` or a reference to a pool.
+#[macro_export]
+macro_rules! on {
+    (read $database:expr, $db:ident => $body:expr) => {
+        match $database {
+            $crate::database::Database::Postgres($db) => $body,
+            $crate::database::Database::Sqlite { read: $db, .. } => $body,
+        }
+    };
+    (write $database:expr, $db:ident => $body:expr) => {
+        match $database {
+            $crate::database::Database::Postgres($db) => $body,
+            $crate::database::Database::Sqlite { write: $db, .. } => $body,
+        }
+    };
+    ($tx:expr, $db:ident => $body:expr) => {
+        match $tx {
+            $crate::database::Tx::Postgres(transaction) => {
+                let $db = &mut **transaction;
+                $body
+            }
+            $crate::database::Tx::Sqlite(transaction) => {
+                let $db = &mut **transaction;
+                $body
+            }
+        }
+    };
+}
+
+impl Database {
+    /// Opens PostgreSQL. `statement_deadline` also bounds how long a lock is waited for.
+    ///
+    /// # Errors
+    /// A broken URL, or the server cannot be reached within `statement_deadline`.
+    pub async fn postgres(
+        url: &str,
+        max_connections: u32,
+        statement_deadline: Duration,
+    ) -> Result<Self, DatabaseError> {
+        let millis = statement_deadline.as_millis().to_string();
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("tributary")
+            .options([
+                ("statement_timeout", millis.as_str()),
+                ("lock_timeout", millis.as_str()),
+            ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(statement_deadline)
+            .connect_with(options)
+            .await?;
+        Ok(Self::Postgres(pool))
+    }
+
+    /// Opens (or creates) a SQLite file, durable at every commit.
+    ///
+    /// # Errors
+    /// The file cannot be created or is no database.
+    pub async fn sqlite(path: &Path) -> Result<Self, DatabaseError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10));
+        let write = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.clone())
+            .await?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options.read_only(true))
+            .await?;
+        Ok(Self::Sqlite { read, write })
+    }
+
+    /// Brings the schema up to date. Safe to call from several processes at once.
+    ///
+    /// # Errors
+    /// A migration failed, or the database is newer than this program.
+    pub async fn migrate(&self, migrations: &Migrations) -> Result<(), DatabaseError> {
+        match self {
+            Self::Postgres(pool) => migrations.postgres.run(pool).await?,
+            Self::Sqlite { write, .. } => migrations.sqlite.run(write).await?,
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction that writes. SQLite takes its write lock at once, so it cannot fail half-way.
+    ///
+    /// # Errors
+    /// No connection could be had in time.
+    pub async fn begin(&self) -> Result<Tx, DatabaseError> {
+        Ok(match self {
+            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+        })
+    }
+
+    /// Answers whether the database can be used right now.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub async fn ping(&self) -> Result<(), DatabaseError> {
+        crate::on!(read self, db => sqlx::query("SELECT 1").execute(db).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        match self {
+            Self::Postgres(pool) => pool.close().await,
+            Self::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+        }
+    }
+}
+
+impl Tx {
+    /// Makes everything durable.
+    ///
+    /// # Errors
+    /// It is unknown whether the transaction took effect; the caller repeats it (every write is idempotent).
+    pub async fn commit(self) -> Result<(), DatabaseError> {
+        match self {
+            Self::Postgres(transaction) => transaction.commit().await?,
+            Self::Sqlite(transaction) => transaction.commit().await?,
+        }
+        Ok(())
+    }
+
+    /// Whether this is PostgreSQL, for the few statements that differ.
+    pub fn is_postgres(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+}

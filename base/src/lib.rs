@@ -1,0 +1,8 @@
+//! What every room stands on and no room owns: databases, outgoing HTTP, backoff, telemetry.
+//!
+//! Knows no channel, no conversation and no message.
+
+pub mod backoff;
+pub mod database;
+pub mod outgoing;
+pub mod telemetry;

@@ -1,0 +1,39 @@
+//! Logs and metrics of a process. Never message text, addresses, tokens or bodies.
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tributary_config::{Log, LogFormat};
+
+/// Latency buckets in seconds, from one broker confirm to the slowest provider call.
+const LATENCY: [f64; 13] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
+];
+
+/// Starts logging to stderr; the first call of a process wins.
+///
+/// # Errors
+/// The filter cannot be parsed.
+pub fn start_logs(log: &Log) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&log.filter)
+        .map_err(|reason| format!("log.filter: {reason}; write for example \"info\""))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = match log.format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    drop(started);
+    Ok(())
+}
+
+/// Installs the process-wide metrics recorder; the handle renders the Prometheus text.
+///
+/// # Errors
+/// A recorder is installed already.
+pub fn start_metrics() -> Result<PrometheusHandle, String> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY)
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|reason| format!("metrics: {reason}"))
+}

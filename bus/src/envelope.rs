@@ -1,0 +1,174 @@
+//! What travels on the bus: a CloudEvents 1.0 event in structured JSON mode.
+//!
+//! Extensions of ours: `orgid` (tenant), `sequence` (place in the conversation), `traceparent` (W3C trace context).
+//! Fields this version does not know are kept and travel on.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use crate::{EventId, OrganizationId};
+
+/// One event. Serialized with `serde_json` it is a valid CloudEvents document.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Envelope {
+    /// Always `1.0`.
+    pub specversion: String,
+    /// Unique per event; a repeated event has the same id.
+    pub id: EventId,
+    /// Who made it: `/channels/<channel id>` or `/router`.
+    pub source: String,
+    /// What happened, with its version: `message.received.v1`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it is about, and the key of its order: a conversation id, or a contact in a channel.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub subject: Option<String>,
+    /// When it happened.
+    pub time: DateTime<Utc>,
+    /// Always `application/json`.
+    pub datacontenttype: String,
+    /// The JSON Schema of `data`, relative to the schema folder: `message.received.v1.json`.
+    pub dataschema: String,
+    /// The organization it belongs to.
+    pub orgid: OrganizationId,
+    /// Its place in the conversation; CloudEvents `sequence`, a decimal number.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sequence: Option<String>,
+    /// W3C trace context.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub traceparent: Option<String>,
+    /// The payload; its shape follows from `type`.
+    pub data: Value,
+    /// Extensions this version does not know.
+    #[serde(flatten)]
+    pub extensions: Map<String, Value>,
+}
+
+/// A payload that has a place in an envelope.
+pub trait Payload: Serialize + DeserializeOwned + JsonSchema {
+    /// The event type with its version.
+    const TYPE: &'static str;
+}
+
+/// Why an envelope could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvelopeError {
+    #[error("not an envelope: {0}")]
+    Malformed(String),
+    #[error("unknown event type or version {0}")]
+    UnknownType(String),
+    #[error("data of {kind} does not fit its schema: {reason}")]
+    Data {
+        /// The event type.
+        kind: String,
+        /// What did not fit; names the field, not its value.
+        reason: String,
+    },
+}
+
+impl Envelope {
+    /// Wraps a payload. `time` is now; the caller sets `sequence` where there is one.
+    ///
+    /// # Errors
+    /// The payload cannot be written as JSON (a map with keys that are no strings).
+    pub fn wrap<P: Payload>(
+        id: EventId,
+        source: String,
+        organization: OrganizationId,
+        subject: Option<String>,
+        payload: &P,
+    ) -> Result<Self, EnvelopeError> {
+        let data = serde_json::to_value(payload)
+            .map_err(|error| EnvelopeError::Malformed(error.to_string()))?;
+        Ok(Self {
+            specversion: "1.0".to_owned(),
+            id,
+            source,
+            kind: P::TYPE.to_owned(),
+            subject,
+            time: Utc::now(),
+            datacontenttype: "application/json".to_owned(),
+            dataschema: format!("{}.json", P::TYPE),
+            orgid: organization,
+            sequence: None,
+            traceparent: None,
+            data,
+            extensions: Map::new(),
+        })
+    }
+
+    /// The same with its place in the conversation.
+    #[must_use]
+    pub fn with_sequence(mut self, sequence: i64) -> Self {
+        self.sequence = Some(sequence.to_string());
+        self
+    }
+
+    /// Reads an envelope from bytes.
+    ///
+    /// # Errors
+    /// It is not JSON, or not a CloudEvents 1.0 envelope of ours.
+    pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        let envelope: Self =
+            serde_json::from_slice(bytes).map_err(|e| EnvelopeError::Malformed(reason(&e)))?;
+        if envelope.specversion != "1.0" {
+            return Err(EnvelopeError::Malformed(
+                "specversion is not 1.0".to_owned(),
+            ));
+        }
+        Ok(envelope)
+    }
+
+    /// The payload, when this envelope's type is `P`'s.
+    ///
+    /// # Errors
+    /// Another type, or data that does not fit.
+    pub fn payload<P: Payload>(&self) -> Result<P, EnvelopeError> {
+        if self.kind != P::TYPE {
+            return Err(EnvelopeError::UnknownType(self.kind.clone()));
+        }
+        P::deserialize(&self.data).map_err(|e| EnvelopeError::Data {
+            kind: self.kind.clone(),
+            reason: reason(&e),
+        })
+    }
+
+    /// As bytes for the wire.
+    ///
+    /// # Errors
+    /// Never for an envelope made by [`Envelope::wrap`] or [`Envelope::parse`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, EnvelopeError> {
+        serde_json::to_vec(self).map_err(|error| EnvelopeError::Malformed(error.to_string()))
+    }
+}
+
+/// Shows what an operator may see: never the data.
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope")
+            .field("id", &self.id.0)
+            .field("type", &self.kind)
+            .field("orgid", &self.orgid.0)
+            .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where and how reading failed; serde's own text can repeat a value, which may be a person's words.
+fn reason(error: &serde_json::Error) -> String {
+    let category = match error.classify() {
+        serde_json::error::Category::Io => "unreadable",
+        serde_json::error::Category::Syntax => "invalid JSON",
+        serde_json::error::Category::Data => "a field is missing or has a wrong type",
+        serde_json::error::Category::Eof => "truncated JSON",
+    };
+    format!(
+        "{category} (line {}, column {})",
+        error.line(),
+        error.column()
+    )
+}

@@ -1,0 +1,105 @@
+//! What a worker is: it handles the messages of a lane and says what became of each.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use tributary_base::backoff::Backoff;
+
+use crate::{Envelope, Lane, Lease};
+
+/// A message to be handled.
+#[derive(Debug, Clone)]
+pub struct Work {
+    pub envelope: Envelope,
+    /// Which try this is, by this worker; the first is 1.
+    pub attempt: u32,
+    /// Time since the envelope's `time`.
+    pub age: Duration,
+    /// How often the bus had handed it out before.
+    pub redeliveries: u32,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// What follows from it is durable; it leaves the lane.
+    Done,
+    /// Its key waits, others go on. `after: None` is the policy's backoff.
+    Retry {
+        after: Option<Duration>,
+        reason: String,
+    },
+    /// The whole lane waits: a rate limit or outage of the account or endpoint. `after: None` is the policy's backoff.
+    Pause {
+        after: Option<Duration>,
+        reason: String,
+    },
+    /// It goes to the dead letters.
+    Dead { reason: String },
+}
+
+/// Handles the messages of one lane.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Messages with the same key are handled in order, different keys at once.
+    fn key(&self, envelope: &Envelope) -> String;
+
+    /// How many messages of one key `handle` takes at most.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    /// Handles messages of one key, in order, and answers an outcome for each. After an outcome of `Retry` or `Pause`
+    /// the later messages of the batch are tried again as well, whatever their outcome. The lease must be asked
+    /// before each effect outside (a provider call, a publication).
+    async fn handle(&self, batch: Vec<Work>, lease: &Lease) -> Vec<Outcome>;
+
+    /// A message was to be tried again but has used up its attempts or its time (see [`Policy`]). What is answered
+    /// here is final for `Done` and `Dead`.
+    async fn exhausted(&self, work: Work, reason: String, lease: &Lease) -> Outcome {
+        let (_, _) = (work, lease);
+        Outcome::Dead { reason }
+    }
+}
+
+/// Bounds and delays of a lane.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Between tries.
+    pub backoff: Backoff,
+    /// A `Retry { after }` or `Pause { after }` is clamped to this.
+    pub longest_wait: Duration,
+    /// Tries before [`Handler::exhausted`]. `Pause` does not count.
+    pub max_attempts: u32,
+    /// Age before [`Handler::exhausted`] (asked when a message is to be tried again, and before a first try).
+    pub max_age: Duration,
+    /// Messages taken and unsettled, at most.
+    pub prefetch: u16,
+    /// Keys handled at once, at most.
+    pub concurrency: usize,
+    /// After this long unsettled, messages are given back and taken anew.
+    pub hold_limit: Duration,
+    /// Redeliveries without outcome before a message is dead.
+    pub crash_limit: u32,
+}
+
+/// Equips the owner of a lane.
+#[async_trait]
+pub trait Attendant: Send + Sync + 'static {
+    /// The handler of a lane that was just claimed.
+    async fn attend(&self, lane: &Lane) -> Result<Arc<dyn Handler>, String>;
+
+    /// Runs for as long as the lane is owned, beside the handler: the relay of a shard, a channel's polling session.
+    /// Returns soon after `stop`. An early return is logged and it is started again with backoff.
+    async fn alongside(
+        &self,
+        lane: &Lane,
+        lease: &Lease,
+        stop: CancellationToken,
+    ) -> Result<(), String> {
+        let (_, _) = (lane, lease);
+        stop.cancelled().await;
+        Ok(())
+    }
+}

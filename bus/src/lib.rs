@@ -1,0 +1,20 @@
+//! The normalized message format, lanes, and the two buses that carry them.
+//!
+//! Knows no channel and no conversation rule: it carries. Only `amqp` imports lapin.
+
+mod bus;
+mod envelope;
+mod ids;
+mod lane;
+pub mod message;
+
+pub use bus::{
+    Bus, BusError, BusState, Claim, DeadId, DeadLetter, Destination, EventFilter, Intake, LaneSpec,
+    Lease, Membership, Moved, Notice, Publication, PublishError, Tag, Taken,
+};
+pub use envelope::{Envelope, EnvelopeError, Payload};
+pub use ids::{
+    Address, AgentId, ChannelId, ContactId, ConversationId, EndpointId, EventId, MessageId,
+    OrganizationId,
+};
+pub use lane::{Attendant, Group, Handler, Lane, Outcome, Policy, Work};

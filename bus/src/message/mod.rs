@@ -1,0 +1,72 @@
+//! The normalized format: what happened in a channel, what is to be sent, what integrators are told.
+
+mod content;
+mod delivery;
+mod inbound;
+mod integrator;
+mod status;
+
+pub use content::{Content, Entity, EntityKind, Text, Unsupported};
+pub use delivery::{
+    DeliveryDelete, DeliveryEdit, DeliveryReact, DeliveryRead, DeliverySend, DeliveryTyping,
+};
+pub use inbound::{
+    ChannelHealth, ContactJoined, ContactLeft, ContactRead, ContactTyping, Inbound, JoinReason,
+    LeaveReason, MessageDeleted, MessageEdited, MessageReacted, MessageReceived, MessageStatus,
+    Origin, Profile, Raw,
+};
+pub use integrator::{
+    Assignment, Author, ChannelHealthChanged, ContactBlocked, ContactChanged, ContactCreated,
+    ContactView, ConversationAssigned, ConversationCreated, ConversationQueued,
+    ConversationSlaBreached, ConversationState, ConversationStatusChanged, ConversationUpdated,
+    ConversationView, Direction, EVENT_TYPES, MessageContentEdited, MessageCreated, MessageRemoved,
+    MessageStatusChanged, MessageView, NoteCreated,
+};
+pub use status::{Failure, FailureCode, Status};
+
+use crate::Payload;
+
+macro_rules! payload {
+    ($($type:ty => $name:literal),+ $(,)?) => {
+        $(impl Payload for $type { const TYPE: &'static str = $name; })+
+
+        /// Every event type with its JSON Schema.
+        pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
+            vec![$(($name, schemars::schema_for!($type))),+]
+        }
+    };
+}
+
+payload! {
+    MessageReceived => "message.received.v1",
+    MessageEdited => "message.edit_received.v1",
+    MessageDeleted => "message.delete_received.v1",
+    MessageReacted => "message.reacted.v1",
+    MessageStatus => "message.status.v1",
+    ContactJoined => "contact.joined.v1",
+    ContactLeft => "contact.left.v1",
+    ContactTyping => "contact.typing.v1",
+    ContactRead => "contact.read.v1",
+    ChannelHealth => "channel.health.v1",
+    DeliverySend => "delivery.send.v1",
+    DeliveryEdit => "delivery.edit.v1",
+    DeliveryDelete => "delivery.delete.v1",
+    DeliveryReact => "delivery.react.v1",
+    DeliveryTyping => "delivery.typing.v1",
+    DeliveryRead => "delivery.read.v1",
+    ConversationCreated => "conversation.created.v1",
+    ConversationQueued => "conversation.queued.v1",
+    ConversationAssigned => "conversation.assigned.v1",
+    ConversationStatusChanged => "conversation.status_changed.v1",
+    ConversationUpdated => "conversation.updated.v1",
+    ConversationSlaBreached => "conversation.sla_breached.v1",
+    MessageCreated => "message.created.v1",
+    MessageStatusChanged => "message.status_changed.v1",
+    MessageContentEdited => "message.edited.v1",
+    MessageRemoved => "message.deleted.v1",
+    ContactCreated => "contact.created.v1",
+    ContactChanged => "contact.updated.v1",
+    ContactBlocked => "contact.blocked.v1",
+    NoteCreated => "note.created.v1",
+    ChannelHealthChanged => "channel.health_changed.v1",
+}
