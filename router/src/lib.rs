@@ -1,1 +1,9 @@
-//! Placeholder.
+//! Conversations, contacts, assignment, the store and its outbox, the REST API and the webhook worker.
+//!
+//! Knows no provider and no connector: it meets them only on the bus. `decide` is pure; `store` applies what it says.
+
+pub mod api;
+pub mod store;
+pub mod webhooks;
+
+mod decide;

@@ -1,0 +1,1 @@
+//! What follows from an inbound event: pure decisions.
