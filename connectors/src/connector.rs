@@ -1,0 +1,303 @@
+//! What a channel is to the rest of Tributary. Two methods are required; the ways in are optional.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+use tributary_base::database::Database;
+use tributary_bus::{
+    Address, Bus, ChannelId, MessageId, OrganizationId,
+    message::{Content, Inbound},
+};
+use tributary_config::{Channel, Settings};
+use url::Url;
+
+/// One channel account, ready to work.
+#[async_trait]
+pub trait Connector: Send + Sync + 'static {
+    /// What the channel can carry.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Sends one part of a delivery; one provider call, or a few that belong together.
+    ///
+    /// # Errors
+    /// One of the closed list; the harness turns it into retry, pause, failure or a status.
+    async fn send(&self, part: &Part, context: &SendContext) -> Result<Receipt, SendError>;
+
+    /// Serves HTTP requests to `/channels/<channel id>/...`: provider webhooks, and pages of the channel's own.
+    fn webhook(&self) -> Option<&dyn Webhook> {
+        None
+    }
+
+    /// Runs beside the delivery lane, at one worker of the fleet at a time: polling, IMAP IDLE, SMPP.
+    fn session(&self) -> Option<&dyn Session> {
+        None
+    }
+
+    /// Serves WebSockets at `/channels/<channel id>/socket`, at every worker.
+    fn sockets(&self) -> Option<&dyn Sockets> {
+        None
+    }
+}
+
+/// Requests to this account.
+#[async_trait]
+pub trait Webhook: Send + Sync {
+    /// Verifies the request over its raw body and translates it. Publishes nothing: the server does, and sends the
+    /// reply after the bus confirmed every event.
+    ///
+    /// # Errors
+    /// Refused requests; the server answers with the matching status.
+    async fn receive(
+        &self,
+        request: http::Request<Bytes>,
+        peer: IpAddr,
+    ) -> Result<Received, ReceiveError>;
+}
+
+/// A connection that the account holds.
+#[async_trait]
+pub trait Session: Send + Sync {
+    /// Works until `shutdown`. Confirms upstream only what the sink has published.
+    ///
+    /// # Errors
+    /// The session broke; it is started again with backoff.
+    async fn run(
+        &self,
+        inbound: InboundSink,
+        shutdown: CancellationToken,
+    ) -> Result<(), ReceiveError>;
+}
+
+/// WebSocket visitors of this account.
+#[async_trait]
+pub trait Sockets: Send + Sync {
+    /// Decides before the upgrade whether the visit is welcome (origin, flood).
+    ///
+    /// # Errors
+    /// Refused; answered as plain HTTP.
+    fn admit(&self, visit: &Visit) -> Result<(), ReceiveError>;
+
+    /// Serves one visitor until either side ends it.
+    async fn serve(
+        &self,
+        visit: Visit,
+        socket: Box<dyn Socket>,
+        inbound: InboundSink,
+        shutdown: CancellationToken,
+    );
+}
+
+/// A visitor's connection, in text frames. The server bounds frame size and write buffers.
+#[async_trait]
+pub trait Socket: Send {
+    /// The next frame. Cancelling the wait loses nothing.
+    ///
+    /// # Errors
+    /// The visitor is gone.
+    async fn receive(&mut self) -> Result<Frame, SocketClosed>;
+
+    /// Sends a text frame, under a deadline.
+    ///
+    /// # Errors
+    /// The visitor is gone or does not read.
+    async fn send(&mut self, text: String) -> Result<(), SocketClosed>;
+
+    /// Closes with a WebSocket close code.
+    async fn close(&mut self, code: u16, reason: &str);
+}
+
+/// What a visitor sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    Text(String),
+    /// Binary, or anything else that is no text.
+    Other,
+}
+
+/// The connection has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("socket closed")]
+pub struct SocketClosed;
+
+/// Who wants to connect.
+#[derive(Debug, Clone)]
+pub struct Visit {
+    /// The `Origin` header.
+    pub origin: Option<String>,
+    /// Seen through trusted proxies.
+    pub peer: IpAddr,
+}
+
+/// What a request led to.
+#[derive(Debug)]
+pub struct Received {
+    /// Published, in order, before the reply goes out.
+    pub events: Vec<Inbound>,
+    pub reply: http::Response<Bytes>,
+}
+
+/// Why nothing was taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// 401: signature or secret missing or wrong.
+    #[error("signature or secret is wrong")]
+    Unauthorized,
+    /// 403: origin not allowed.
+    #[error("not allowed")]
+    Forbidden,
+    /// 404: the channel has no such path.
+    #[error("no such path")]
+    NotFound,
+    /// 400: not what the provider sends.
+    #[error("cannot be read: {0}")]
+    Malformed(String),
+    /// 429.
+    #[error("too many requests")]
+    TooMany { retry_after: Duration },
+    /// 503: the provider (or this process) cannot be used right now; tried again.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// A person must act: token, permission, two consumers.
+    #[error("misconfigured: {0}")]
+    Misconfigured(String),
+}
+
+/// Why a part was not sent. Closed: one place turns it into an outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// This content, for ever.
+    #[error("rejected ({code}): {reason}")]
+    Rejected { code: String, reason: String },
+    /// This recipient: blocked, unsubscribed, unknown.
+    #[error("unreachable ({code}): {reason}")]
+    Unreachable { code: String, reason: String },
+    #[error("rate limited for {retry_after:?}")]
+    RateLimited {
+        retry_after: Option<Duration>,
+        scope: Scope,
+    },
+    /// Nothing was accepted; try again.
+    #[error("unavailable: {reason}")]
+    Unavailable { reason: String },
+    /// It may have arrived: timeout after the request left, connection lost before the answer.
+    #[error("uncertain: {reason}")]
+    Uncertain { reason: String },
+    /// Token, permission, billing: the account pauses until a person acts.
+    #[error("misconfigured: {reason}")]
+    Misconfigured { reason: String },
+}
+
+/// Whom a rate limit concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Recipient,
+    Account,
+}
+
+/// What a channel carries; grows with the content model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Longest text of one part.
+    pub text: TextLimit,
+    /// Whether the provider recognises a repeated send by a key of ours, so that an uncertain one is simply repeated.
+    pub idempotent: bool,
+}
+
+/// A limit with its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextLimit {
+    Characters(usize),
+    Utf16Units(usize),
+    Bytes(usize),
+}
+
+/// One provider send of a delivery.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// 0 for the first.
+    pub index: u32,
+    pub content: Content,
+}
+
+/// What surrounds a part.
+#[derive(Debug, Clone)]
+pub struct SendContext {
+    pub message_id: MessageId,
+    pub to: Address,
+    /// Place in the conversation.
+    pub seq: i64,
+    /// The provider's id of the message to answer; only on the first part.
+    pub reply_to: Option<String>,
+    /// The same for every try of this part.
+    pub idempotency_key: String,
+    /// Time left for this call.
+    pub deadline: Duration,
+}
+
+/// What the provider said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The provider's id of what was sent, opaque.
+    pub provider_id: String,
+}
+
+/// All that the registry knows of a channel.
+pub trait Factory {
+    /// `telegram`, `widget`, ...
+    const KIND: &'static str;
+    /// The account's own settings, below `channels.<id>`.
+    type Config: DeserializeOwned;
+
+    /// Builds an account. No network and no disk: `tributary check` calls it too.
+    ///
+    /// # Errors
+    /// A setting that cannot work, by key.
+    fn build(
+        config: Self::Config,
+        context: &Context,
+    ) -> Result<Arc<dyn Connector>, Vec<tributary_config::Problem>>;
+
+    /// Files served at fixed paths, whatever the account.
+    fn assets() -> &'static [Asset] {
+        &[]
+    }
+}
+
+/// A file that is served as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Asset {
+    /// `/widget.js`
+    pub path: &'static str,
+    pub media_type: &'static str,
+    pub body: &'static str,
+}
+
+/// What an account is built with.
+#[derive(Clone)]
+pub struct Context {
+    pub channel: Channel,
+    pub settings: Arc<Settings>,
+    /// The connectors' own tables; `None` in `tributary check`.
+    pub database: Option<Database>,
+    /// `None` in `tributary check`.
+    pub bus: Option<Arc<dyn Bus>>,
+    /// Where the internet reaches this account: `<ingress.public_url>/channels/<id>`; `None` without a public URL.
+    pub public_url: Option<Url>,
+}
+
+/// Publishes inbound events of one account; answers after the bus confirmed them all. Cheap to clone.
+#[derive(Clone)]
+pub struct InboundSink {
+    bus: Arc<dyn Bus>,
+    organization: OrganizationId,
+    channel: ChannelId,
+    lanes: u16,
+}
+
+/// The events are not (all) durable; publishing them again is safe, since their ids are derived.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("not published: {0}")]
+pub struct SinkError(pub String);
