@@ -367,17 +367,20 @@ fn read_channels(
     with_demo: bool,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<String, Channel> {
-    if with_demo && !tables.contains_key("demo") {
-        let mut table = Table::new();
+    if with_demo {
+        let table = tables.entry("demo".to_owned()).or_default();
         for (key, value) in [
             ("kind", "widget"),
             ("organization", "demo"),
             ("name", "Demo widget"),
         ] {
-            table.insert(key.to_owned(), Value::String(value.to_owned()));
+            table
+                .entry(key.to_owned())
+                .or_insert_with(|| Value::String(value.to_owned()));
         }
-        table.insert("demo_page".to_owned(), Value::Boolean(true));
-        tables.insert("demo".to_owned(), table);
+        table
+            .entry("demo_page".to_owned())
+            .or_insert(Value::Boolean(true));
     }
     let ids: Vec<&str> = organizations.keys().map(String::as_str).collect();
     let mut channels = BTreeMap::new();
