@@ -141,6 +141,34 @@ impl Database {
         Ok(())
     }
 
+    /// How many of the migrations this database still lacks; all of them when it is empty.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn pending(&self, migrations: &Migrations) -> Result<usize, DatabaseError> {
+        let migrator = match self {
+            Self::Postgres(_) => &migrations.postgres,
+            Self::Sqlite { .. } => &migrations.sqlite,
+        };
+        let statement = format!("SELECT version FROM {} WHERE success", migrator.table_name);
+        // The table's name is a constant of ours, so the statement is safe.
+        let applied: Result<Vec<i64>, sqlx::Error> = crate::on!(read self, db => {
+            sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_all(db).await
+        });
+        let applied = match applied {
+            Ok(versions) => versions,
+            // No table yet: nothing was applied.
+            Err(sqlx::Error::Database(_)) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let known = migrator
+            .iter()
+            .filter(|migration| !migration.migration_type.is_down_migration());
+        Ok(known
+            .filter(|migration| !applied.contains(&migration.version))
+            .count())
+    }
+
     /// Begins a transaction that writes. SQLite takes its write lock at once, so it cannot fail half-way.
     ///
     /// # Errors
