@@ -73,7 +73,8 @@ pub trait Membership: Send + Sync {
     /// Becomes the owner of the lane; `None` when another worker is.
     async fn claim(&self, lane: &Lane) -> Result<Option<Box<dyn Claim>>, BusError>;
 
-    /// Ends the membership. Claims must be released before.
+    /// Ends the membership: it no longer counts, and nothing more can be claimed through it. Claims that are held stay
+    /// good until they are released, so that a worker which drains its lanes already leaves them to the others.
     async fn leave(&self);
 }
 

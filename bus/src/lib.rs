@@ -3,6 +3,7 @@
 //! Knows no channel and no conversation rule: it carries. Only `amqp` imports lapin.
 
 mod bus;
+pub mod embedded;
 mod envelope;
 mod ids;
 mod lane;
@@ -12,9 +13,10 @@ pub use bus::{
     Bus, BusError, BusState, Claim, DeadId, DeadLetter, Destination, EventFilter, Intake, LaneSpec,
     Lease, Membership, Moved, Notice, Publication, PublishError, Tag, Taken,
 };
+pub use embedded::EmbeddedBus;
 pub use envelope::{Envelope, EnvelopeError, Payload};
 pub use ids::{
     Address, AgentId, ChannelId, ContactId, ConversationId, EndpointId, EventId, MessageId,
     OrganizationId,
 };
-pub use lane::{Attendant, Group, Handler, Lane, Outcome, Policy, Work};
+pub use lane::{Attendant, Group, Handler, Lane, NotALane, Outcome, Policy, Work, Workers};

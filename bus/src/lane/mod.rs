@@ -1,7 +1,9 @@
 //! Lanes: durable, ordered queues with at most one owner at a time.
 
+mod group;
 mod work;
 
+pub use group::Workers;
 pub use work::{Attendant, Handler, Outcome, Policy, Work};
 
 use std::{fmt, str::FromStr};
