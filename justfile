@@ -1,0 +1,33 @@
+# Everyday commands: `just` lists them.
+
+_list:
+    @just --list
+
+# Format everything
+fmt:
+    cargo fmt --all
+
+# Formatting and lints, as CI checks them
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Every test against private servers; arguments go to the test runner, e.g. `just test -p tributary-bus`
+test *arguments:
+    tests/run {{ arguments }}
+
+# Messages per second and latency, against the raw flow of the broker
+bench *arguments:
+    tests/bench/run {{ arguments }}
+
+# Licences, advisories and sources of the dependencies (needs cargo-deny)
+deny:
+    cargo deny --locked check
+
+# Write the JSON Schemas of the events anew, after their Rust types changed
+schemas:
+    UPDATE_SCHEMAS=1 cargo test --locked -p tributary-bus schemas
+
+# All that a change must pass
+ci:
+    .ci/run
