@@ -88,6 +88,8 @@ pub struct Ingress {
     pub body_limit: usize,
     #[serde(with = "crate::duration")]
     pub request_deadline: Duration,
+    /// Of one process.
+    pub max_connections: usize,
     pub trusted_proxies: Vec<IpNet>,
 }
 

@@ -8,11 +8,13 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tributary_base::database::Database;
 use tributary_bus::{
-    Address, Bus, ChannelId, MessageId, OrganizationId,
+    Address, Bus, MessageId,
     message::{Content, Inbound},
 };
 use tributary_config::{Channel, Settings};
 use url::Url;
+
+use crate::{InboundSink, Pace};
 
 /// One channel account, ready to work.
 #[async_trait]
@@ -33,6 +35,11 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Runs beside the delivery lane, at one worker of the fleet at a time: polling, IMAP IDLE, SMPP.
     fn session(&self) -> Option<&dyn Session> {
+        None
+    }
+
+    /// How fast the account may send; `None` is as fast as the provider answers.
+    fn pace(&self) -> Option<&dyn Pace> {
         None
     }
 
@@ -80,7 +87,8 @@ pub trait Sockets: Send + Sync {
     /// Refused; answered as plain HTTP.
     fn admit(&self, visit: &Visit) -> Result<(), ReceiveError>;
 
-    /// Serves one visitor until either side ends it.
+    /// Serves one visitor until either side ends it. At `shutdown` finish what is in hand and return: the server's
+    /// socket closes itself with 1012 and its `receive` answers [`SocketClosed`].
     async fn serve(
         &self,
         visit: Visit,
@@ -93,7 +101,7 @@ pub trait Sockets: Send + Sync {
 /// A visitor's connection, in text frames. The server bounds frame size and write buffers.
 #[async_trait]
 pub trait Socket: Send {
-    /// The next frame. Cancelling the wait loses nothing.
+    /// The next frame. Cancelling the wait loses nothing. Pings are answered and not shown.
     ///
     /// # Errors
     /// The visitor is gone.
@@ -287,17 +295,3 @@ pub struct Context {
     /// Where the internet reaches this account: `<ingress.public_url>/channels/<id>`; `None` without a public URL.
     pub public_url: Option<Url>,
 }
-
-/// Publishes inbound events of one account; answers after the bus confirmed them all. Cheap to clone.
-#[derive(Clone)]
-pub struct InboundSink {
-    bus: Arc<dyn Bus>,
-    organization: OrganizationId,
-    channel: ChannelId,
-    lanes: u16,
-}
-
-/// The events are not (all) durable; publishing them again is safe, since their ids are derived.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("not published: {0}")]
-pub struct SinkError(pub String);

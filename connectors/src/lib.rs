@@ -2,10 +2,22 @@
 //!
 //! Knows no conversation, no agent and not the router. A channel folder never imports another.
 
+mod accounts;
 mod connector;
+mod health;
+mod pace;
+pub mod registry;
+pub mod server;
+mod sink;
+mod store;
+mod telegram;
 
+pub use accounts::{Account, Accounts};
 pub use connector::{
-    Asset, Capabilities, Connector, Context, Factory, Frame, InboundSink, Part, Receipt,
-    ReceiveError, Received, Scope, SendContext, SendError, Session, SinkError, Socket,
-    SocketClosed, Sockets, TextLimit, Visit, Webhook,
+    Asset, Capabilities, Connector, Context, Factory, Frame, Part, Receipt, ReceiveError, Received,
+    Scope, SendContext, SendError, Session, Socket, SocketClosed, Sockets, TextLimit, Visit,
+    Webhook,
 };
+pub use pace::{Bucket, Buckets, Pace, Rate};
+pub use sink::{InboundSink, SinkError};
+pub use store::{ConnectorStore, migrations};

@@ -1,0 +1,163 @@
+//! Every kind of channel there is: one line each.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use toml::Table;
+use tributary_config::{Channel, Problem, Settings};
+
+use crate::{Asset, Connector, Context, Factory, telegram};
+
+/// The channels, in alphabetical order.
+const REGISTRY: &[Entry] = &[entry::<telegram::Telegram>()];
+
+type Build = fn(Table, &Context) -> Result<Arc<dyn Connector>, Vec<Problem>>;
+
+/// What the registry keeps of a channel's [`Factory`].
+struct Entry {
+    kind: &'static str,
+    build: Build,
+    assets: fn() -> &'static [Asset],
+}
+
+const fn entry<F: Factory>() -> Entry {
+    Entry {
+        kind: F::KIND,
+        build: build_account::<F>,
+        assets: F::assets,
+    }
+}
+
+fn build_account<F: Factory>(
+    table: Table,
+    context: &Context,
+) -> Result<Arc<dyn Connector>, Vec<Problem>> {
+    let path = format!("channels.{}", context.channel.id);
+    let config = tributary_config::parse(table, &path).map_err(|invalid| invalid.0)?;
+    F::build(config, context)
+}
+
+/// What to do with a send whose outcome is unknown, where the provider does not recognise a repetition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUncertain {
+    /// Send again: a doubled reply is better than a lost one.
+    #[default]
+    Resend,
+    /// Let a person decide.
+    Hold,
+}
+
+/// The settings that every account may have and that the harness serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Common {
+    pub on_uncertain: OnUncertain,
+}
+
+/// The keys of [`Common`].
+const COMMON_KEYS: [&str; 1] = ["on_uncertain"];
+
+/// An account's connector and its common settings.
+pub struct Built {
+    pub connector: Arc<dyn Connector>,
+    pub common: Common,
+}
+
+/// Builds the account that `context` names. No network, no disk.
+///
+/// # Errors
+/// Every mistake of its settings, by key.
+pub fn build(context: &Context) -> Result<Built, Vec<Problem>> {
+    let channel = &context.channel;
+    let mut own = channel.settings.clone();
+    let mut shared = Table::new();
+    for key in COMMON_KEYS {
+        if let Some(value) = own.remove(key) {
+            shared.insert(key.to_owned(), value);
+        }
+    }
+    let common: Result<Common, _> =
+        tributary_config::parse(shared, &format!("channels.{}", channel.id));
+    let connector = match REGISTRY.iter().find(|entry| entry.kind == channel.kind) {
+        Some(entry) => (entry.build)(own, context),
+        None => Err(vec![unknown_kind(channel)]),
+    };
+    match (common, connector) {
+        (Ok(common), Ok(connector)) => Ok(Built { connector, common }),
+        (common, connector) => {
+            let mut problems = common.err().map(|invalid| invalid.0).unwrap_or_default();
+            problems.extend(connector.err().unwrap_or_default());
+            Err(problems)
+        }
+    }
+}
+
+fn unknown_kind(channel: &Channel) -> Problem {
+    Problem::new(
+        format!("channels.{}.kind", channel.id),
+        format!(
+            "unknown kind {}; the kinds are {}",
+            channel.kind,
+            kinds().collect::<Vec<_>>().join(", ")
+        ),
+    )
+}
+
+/// Everything that is wrong with the configured accounts; for `tributary check`.
+pub fn check(settings: &Settings) -> Vec<Problem> {
+    let settings = Arc::new(settings.clone());
+    let contexts = settings.channels.values().map(|channel| Context {
+        channel: channel.clone(),
+        settings: Arc::clone(&settings),
+        database: None,
+        bus: None,
+        public_url: Context::public_url_of(channel, &settings),
+    });
+    contexts
+        .filter_map(|context| build(&context).err())
+        .flatten()
+        .collect()
+}
+
+/// The kinds of channels there are.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    REGISTRY.iter().map(|entry| entry.kind)
+}
+
+/// The files of all channels.
+pub fn assets() -> impl Iterator<Item = &'static Asset> {
+    REGISTRY.iter().flat_map(|entry| (entry.assets)())
+}
+
+#[cfg(test)]
+mod tests {
+    use tributary_config::load_text;
+
+    use super::check;
+
+    fn problems(text: &str) -> Vec<String> {
+        let settings = load_text("test", text, &[]).expect("the common part is right");
+        check(&settings).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn mistakes_of_accounts_are_named_by_key_all_at_once() {
+        let found = problems(
+            "[demo]\nenabled = false\n[organizations.acme]\nname = 'Acme'\n\
+             [channels.pigeon]\n\
+             [channels.shop]\nkind = 'telegram'\ntoken = '1:a'\ntokn = 'x'\non_uncertain = 'maybe'\n",
+        );
+        assert_eq!(found.len(), 3, "{found:#?}");
+        assert!(found[0].starts_with("channels.pigeon.kind: unknown kind pigeon; the kinds are "));
+        assert!(found[0].contains("telegram"));
+        assert!(
+            found[1].starts_with("channels.shop.on_uncertain: "),
+            "{found:#?}"
+        );
+        assert!(
+            found[2].starts_with("channels.shop.tokn: unknown key"),
+            "{found:#?}"
+        );
+    }
+}

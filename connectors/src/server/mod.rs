@@ -1,0 +1,51 @@
+//! The ingress: one HTTP server per connector process, for provider webhooks, widget visitors and the channels' files.
+//!
+//! The path names the account. A reply goes out only after the bus confirmed what the request brought.
+
+mod assets;
+mod listen;
+mod peer;
+mod routes;
+mod socket;
+
+use std::{io, sync::Arc};
+
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tributary_config::Settings;
+
+use crate::Accounts;
+
+/// What every request handler needs.
+struct Shared {
+    accounts: Arc<Accounts>,
+    settings: Arc<Settings>,
+    stop: CancellationToken,
+    /// Visitors' sockets.
+    sockets: TaskTracker,
+}
+
+/// Serves until `stop`; then takes no new connection, lets requests in flight finish, closes sockets with 1012, and
+/// returns at the latest after `shutdown.deadline`.
+///
+/// # Errors
+/// The listener broke.
+pub async fn serve_ingress(
+    listener: TcpListener,
+    accounts: Arc<Accounts>,
+    settings: Arc<Settings>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let limits = listen::Limits {
+        connections: settings.ingress.max_connections,
+        drain: settings.shutdown.deadline,
+    };
+    let shared = Arc::new(Shared {
+        accounts,
+        settings,
+        stop: stop.clone(),
+        sockets: TaskTracker::new(),
+    });
+    let sockets = shared.sockets.clone();
+    listen::serve(listener, routes::router(shared), limits, sockets, stop).await
+}

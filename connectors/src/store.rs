@@ -1,0 +1,77 @@
+//! The connectors' own tables: ledger, mailbox. On PostgreSQL they may share a database with the router, whose
+//! tables they never read; a migration table of their own keeps the two apart.
+
+use std::time::Duration;
+
+use tributary_base::database::{Database, DatabaseError, Migrations};
+use tributary_config::Settings;
+
+/// The name of the table in which sqlx notes the migrations of the connectors.
+const MIGRATIONS_TABLE: &str = "connectors_migrations";
+
+/// The schema, for both databases.
+pub fn migrations() -> Migrations {
+    let mut migrations = Migrations {
+        postgres: sqlx::migrate!("migrations/postgres"),
+        sqlite: sqlx::migrate!("migrations/sqlite"),
+    };
+    migrations
+        .postgres
+        .dangerous_set_table_name(MIGRATIONS_TABLE);
+    migrations.sqlite.dangerous_set_table_name(MIGRATIONS_TABLE);
+    migrations
+}
+
+/// The connectors' database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ConnectorStore {
+    database: Database,
+}
+
+impl ConnectorStore {
+    /// Opens `data.dir/connectors.db`, or the PostgreSQL database that `store.connectors_url` (else `store.url`) names.
+    ///
+    /// # Errors
+    /// The folder cannot be created, or the database cannot be reached.
+    pub async fn open(settings: &Settings) -> Result<Self, DatabaseError> {
+        let store = &settings.store;
+        let url = if store.connectors_url.is_empty() {
+            &store.url
+        } else {
+            &store.connectors_url
+        };
+        let database = if url.expose() == "embedded" {
+            tokio::fs::create_dir_all(&settings.data.dir)
+                .await
+                .map_err(sqlx::Error::Io)?;
+            Database::sqlite(&settings.data.dir.join("connectors.db")).await?
+        } else {
+            let deadline: Duration = store.statement_deadline;
+            Database::postgres(url.expose(), store.max_connections, deadline).await?
+        };
+        Ok(Self { database })
+    }
+
+    /// A store on a database that is open already.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Brings the schema up to date.
+    ///
+    /// # Errors
+    /// A migration failed, or the database belongs to a newer version.
+    pub async fn migrate(&self) -> Result<(), DatabaseError> {
+        self.database.migrate(&migrations()).await
+    }
+
+    /// The open database.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+}
