@@ -136,6 +136,18 @@ pub struct EventFilter {
     pub patterns: Vec<String>,
 }
 
+impl EventFilter {
+    /// Whether an event of this organization and type (with its version, `message.created.v1`) passes.
+    pub fn matches(&self, organization: &OrganizationId, kind: &str) -> bool {
+        let name = kind.rsplit_once(".v").map_or(kind, |(name, _)| name);
+        let passes = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(start) => start.is_empty() || (start.ends_with('.') && name.starts_with(start)),
+            None => name == pattern,
+        };
+        self.organization == *organization && self.patterns.iter().any(passes)
+    }
+}
+
 /// A message and where it goes.
 #[derive(Debug, Clone)]
 pub struct Publication {
@@ -261,5 +273,34 @@ impl Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Lease {{ fresh: {} }}", self.is_fresh())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_match_by_organization_and_pattern() {
+        let acme = OrganizationId::from("acme");
+        let passes = |pattern: &str, kind: &str| {
+            EventFilter {
+                organization: acme.clone(),
+                patterns: vec!["note.created".to_owned(), pattern.to_owned()],
+            }
+            .matches(&acme, kind)
+        };
+        assert!(passes("*", "message.created.v1"));
+        assert!(passes("message.*", "message.created.v1"));
+        assert!(passes("message.created", "message.created.v2"));
+        assert!(!passes("message.created", "message.created_again.v1"));
+        assert!(!passes("message.*", "messages.created.v1"));
+        assert!(!passes("mess*", "message.created.v1"));
+        assert!(passes("nothing", "note.created.v1"));
+        let filter = EventFilter {
+            organization: acme,
+            patterns: vec!["*".to_owned()],
+        };
+        assert!(!filter.matches(&OrganizationId::from("other"), "message.created.v1"));
     }
 }
