@@ -7,3 +7,5 @@ pub mod store;
 pub mod webhooks;
 
 mod decide;
+mod model;
+mod wake;

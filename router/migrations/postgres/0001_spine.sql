@@ -12,7 +12,9 @@ CREATE TABLE channels (
     organization TEXT NOT NULL REFERENCES organizations (id),
     kind TEXT NOT NULL,
     name TEXT NOT NULL,
-    created_at TIMESTAMPTZ NOT NULL
+    created_at TIMESTAMPTZ NOT NULL,
+    -- Set when the config no longer has it: what it brought is still taken in, nothing is sent through it.
+    removed_at TIMESTAMPTZ
 );
 CREATE INDEX channels_organization ON channels (organization);
 
@@ -70,6 +72,8 @@ CREATE TABLE conversations (
     -- Place of the latest event or delivery.
     seq BIGINT NOT NULL,
     waiting_since TIMESTAMPTZ,
+    -- Whether this wait was told (conversation.queued): once each time it waits.
+    queued BOOLEAN NOT NULL,
     closed_at TIMESTAMPTZ,
     created_at TIMESTAMPTZ NOT NULL,
     updated_at TIMESTAMPTZ NOT NULL
@@ -90,11 +94,13 @@ CREATE TABLE messages (
     seq BIGINT NOT NULL,
     -- inbound, outbound
     direction TEXT NOT NULL,
-    author JSONB NOT NULL,
-    content JSONB NOT NULL,
+    -- author, content and failure are JSON; as text, since PostgreSQL's JSON types refuse or lose what people can
+    -- write (\u0000, long numbers).
+    author TEXT NOT NULL,
+    content TEXT NOT NULL,
     status TEXT NOT NULL,
     uncertain BOOLEAN NOT NULL,
-    failure JSONB,
+    failure TEXT,
     -- The provider's id: of an inbound message, or of the first part of an outbound one.
     provider_id TEXT,
     reply_to TEXT,
@@ -128,7 +134,6 @@ CREATE TABLE outbox (
     shard INTEGER NOT NULL,
     -- The lane of a delivery; NULL for an event.
     lane TEXT,
-    conversation_id UUID,
     envelope TEXT NOT NULL,
     created_at TIMESTAMPTZ NOT NULL
 );

@@ -12,7 +12,9 @@ CREATE TABLE channels (
     organization TEXT NOT NULL REFERENCES organizations (id),
     kind TEXT NOT NULL,
     name TEXT NOT NULL,
-    created_at TEXT NOT NULL
+    created_at TEXT NOT NULL,
+    -- Set when the config no longer has it: what it brought is still taken in, nothing is sent through it.
+    removed_at TEXT
 );
 CREATE INDEX channels_organization ON channels (organization);
 
@@ -70,6 +72,8 @@ CREATE TABLE conversations (
     -- Place of the latest event or delivery.
     seq INTEGER NOT NULL,
     waiting_since TEXT,
+    -- Whether this wait was told (conversation.queued): once each time it waits.
+    queued BOOLEAN NOT NULL,
     closed_at TEXT,
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL
@@ -90,6 +94,8 @@ CREATE TABLE messages (
     seq INTEGER NOT NULL,
     -- inbound, outbound
     direction TEXT NOT NULL,
+    -- author, content and failure are JSON; as text, since PostgreSQL's JSON types refuse or lose what people can
+    -- write (\u0000, long numbers).
     author TEXT NOT NULL,
     content TEXT NOT NULL,
     status TEXT NOT NULL,
@@ -128,7 +134,6 @@ CREATE TABLE outbox (
     shard INTEGER NOT NULL,
     -- The lane of a delivery; NULL for an event.
     lane TEXT,
-    conversation_id BLOB,
     envelope TEXT NOT NULL,
     created_at TEXT NOT NULL
 );

@@ -1,1 +1,3 @@
-//! What follows from an inbound event: pure decisions.
+//! Decisions as values: what an inbound event changes, and who gets whom. Nothing here reads or writes.
+
+pub(crate) mod matching;

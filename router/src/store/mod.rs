@@ -1,6 +1,43 @@
 //! The router's tables, on PostgreSQL or SQLite.
+//!
+//! Who locks what, in this order: the row of `teams`, then rows of `conversations` in the order of their ids. Whoever
+//! writes to a conversation (a message, a status, an event: all take a `seq`) holds its row, and so does whoever adds
+//! to the outbox for it; hence outbox ids of one conversation rise with its `seq`.
 
-use tributary_base::database::{Database, DatabaseError, Migrations};
+mod agent_changes;
+mod agents;
+mod api_keys;
+mod bulk;
+mod commands;
+mod endpoints;
+mod error;
+mod events;
+mod matching;
+mod queries;
+mod rows;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tributary_base::{
+    database::{Database, DatabaseError, Migrations, Tx},
+    on,
+};
+use tributary_config::Settings;
+
+use crate::wake::Wake;
+
+pub use agent_changes::AgentChanges;
+pub use agents::{Agent, Availability, NewAgent};
+pub use api_keys::*;
+pub use commands::{Idempotency, NewMessage};
+pub use endpoints::*;
+pub use error::StoreError;
+pub(crate) use error::Trouble;
+pub use events::*;
+pub use queries::*;
+
+/// PostgreSQL's `NOTIFY` goes here; the payload is a list of shards, `3,7`.
+pub(crate) const OUTBOX_NOTICES: &str = "tributary_outbox";
 
 /// The schema, for both databases.
 pub fn migrations() -> Migrations {
@@ -10,16 +47,41 @@ pub fn migrations() -> Migrations {
     }
 }
 
-/// The router's store. Cheap to clone.
+/// The router's store. Cheap to clone; clones share their wake-up calls, so one process makes one store and clones it.
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Database,
+    /// How long a whole transaction may take, waiting for a connection included.
+    deadline: Duration,
+    wake: Arc<Wake>,
 }
 
 impl Store {
-    /// A store on an open database; [`Store::migrate`] makes it usable.
-    pub fn new(database: Database) -> Self {
-        Self { database }
+    /// A store on an open database; [`Store::migrate`] makes it usable. `deadline` bounds every transaction.
+    pub fn new(database: Database, deadline: Duration) -> Self {
+        Self {
+            database,
+            deadline,
+            wake: Wake::new(),
+        }
+    }
+
+    /// Opens the store that the settings name: `store.db` in the data folder, or PostgreSQL.
+    ///
+    /// # Errors
+    /// The file cannot be created, or the server cannot be reached.
+    pub async fn open(settings: &Settings) -> Result<Self, StoreError> {
+        let deadline = settings.store.statement_deadline;
+        let database = if settings.store.is_embedded() {
+            tokio::fs::create_dir_all(&settings.data.dir)
+                .await
+                .map_err(sqlx::Error::Io)?;
+            Database::sqlite(&settings.data.dir.join("store.db")).await?
+        } else {
+            let url = settings.store.url.expose();
+            Database::postgres(url, settings.store.max_connections, deadline).await?
+        };
+        Ok(Self::new(database, deadline * 2))
     }
 
     /// Brings the schema up to date.
@@ -28,5 +90,83 @@ impl Store {
     /// A migration failed, or the database belongs to a newer version.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
         self.database.migrate(&migrations()).await
+    }
+
+    /// Answers whether the store can be used right now.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.within(async { Ok(self.database.ping().await?) }).await
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+
+    /// The open database, for the modules of this folder.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub(crate) fn wake(&self) -> &Arc<Wake> {
+        &self.wake
+    }
+
+    /// Bounds a use of the database in time.
+    pub(crate) async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        tokio::time::timeout(self.deadline, work)
+            .await
+            .unwrap_or(Err(StoreError::Deadline(self.deadline)))
+    }
+
+    /// Begins a transaction that writes.
+    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(self.database.begin().await?)
+    }
+
+    /// Tells the relays of these shards that there is something to publish: in this process by a bell, elsewhere by
+    /// `NOTIFY`. After the commit and in a statement of its own, since a transaction that notifies takes a lock of the
+    /// whole server while it commits.
+    pub(crate) async fn announce(&self, shards: BTreeSet<u16>) {
+        let elsewhere: Vec<String> = shards
+            .into_iter()
+            .filter(|shard| !self.wake.ring(*shard))
+            .map(|shard| shard.to_string())
+            .collect();
+        let Database::Postgres(pool) = &self.database else {
+            return;
+        };
+        if elsewhere.is_empty() {
+            return;
+        }
+        let notify = async {
+            sqlx::query("SELECT pg_notify($1, $2)")
+                .bind(OUTBOX_NOTICES)
+                .bind(elsewhere.join(","))
+                .execute(pool)
+                .await?;
+            Ok(())
+        };
+        if let Err(error) = self.within(notify).await {
+            tracing::debug!(%error, "a wake-up call was lost; the relay will look by itself");
+        }
+    }
+
+    /// Outbox rows that wait for the relay.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn outbox_depth(&self) -> Result<i64, StoreError> {
+        self.within(async {
+            Ok(on!(read &self.database, db => {
+                sqlx::query_scalar("SELECT COUNT(*) FROM outbox").fetch_one(db).await
+            })?)
+        })
+        .await
     }
 }

@@ -1,0 +1,230 @@
+//! Many rows in one statement: `UNNEST` on PostgreSQL, one prepared statement per row on SQLite (where a statement
+//! costs no round trip). A table's columns are named once for both.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, FromRow, postgres::PgRow, sqlite::SqliteRow};
+use tributary_base::database::Tx;
+use uuid::Uuid;
+
+/// The values of one column, one per row.
+#[derive(Debug, Clone)]
+pub(crate) enum Column {
+    Id(Vec<Uuid>),
+    MaybeId(Vec<Option<Uuid>>),
+    Text(Vec<String>),
+    MaybeText(Vec<Option<String>>),
+    Number(Vec<i64>),
+    Flag(Vec<bool>),
+    Time(Vec<DateTime<Utc>>),
+    MaybeTime(Vec<Option<DateTime<Utc>>>),
+}
+
+/// Rows of one table.
+#[derive(Debug, Clone)]
+pub(crate) struct Bulk {
+    table: &'static str,
+    rows: usize,
+    columns: Vec<(&'static str, Column)>,
+}
+
+/// Runs the body with the values of a column, whatever their type.
+macro_rules! with_values {
+    ($column:expr, $values:ident => $body:expr) => {
+        match $column {
+            Column::Id($values) => $body,
+            Column::MaybeId($values) => $body,
+            Column::Text($values) => $body,
+            Column::MaybeText($values) => $body,
+            Column::Number($values) => $body,
+            Column::Flag($values) => $body,
+            Column::Time($values) => $body,
+            Column::MaybeTime($values) => $body,
+        }
+    };
+}
+
+impl Column {
+    fn array_type(&self) -> &'static str {
+        match self {
+            Self::Id(_) | Self::MaybeId(_) => "uuid[]",
+            Self::Text(_) | Self::MaybeText(_) => "text[]",
+            Self::Number(_) => "bigint[]",
+            Self::Flag(_) => "boolean[]",
+            Self::Time(_) | Self::MaybeTime(_) => "timestamptz[]",
+        }
+    }
+}
+
+impl Bulk {
+    /// Rows for `table`. Every column has as many values as there are `rows`.
+    pub fn new(table: &'static str, rows: usize, columns: Vec<(&'static str, Column)>) -> Self {
+        Self {
+            table,
+            rows,
+            columns,
+        }
+    }
+
+    /// Inserts the rows in their order; `conflict` is an `ON CONFLICT` clause or empty.
+    pub async fn insert(self, tx: &mut Tx, conflict: &str) -> Result<(), sqlx::Error> {
+        let table = self.table;
+        let names = self.names().join(", ");
+        let statement = if tx.is_postgres() {
+            let source = self.unnest();
+            format!("INSERT INTO {table} ({names}) SELECT {names} FROM {source} {conflict}")
+        } else {
+            let places: Vec<String> = (1..=self.columns.len()).map(|n| format!("${n}")).collect();
+            let places = places.join(", ");
+            format!("INSERT INTO {table} ({names}) VALUES ({places}) {conflict}")
+        };
+        self.run(tx, statement).await
+    }
+
+    /// Sets the columns of the rows whose key, the first column, is given.
+    pub async fn update(self, tx: &mut Tx) -> Result<(), sqlx::Error> {
+        let table = self.table;
+        let names = self.names();
+        let (key, rest) = (names[0], &names[1..]);
+        let statement = if tx.is_postgres() {
+            let source = self.unnest();
+            let set: Vec<String> = rest
+                .iter()
+                .map(|name| format!("{name} = u.{name}"))
+                .collect();
+            let set = set.join(", ");
+            format!("UPDATE {table} SET {set} FROM {source} WHERE {table}.{key} = u.{key}")
+        } else {
+            let set: Vec<String> = (2..)
+                .zip(rest)
+                .map(|(n, name)| format!("{name} = ${n}"))
+                .collect();
+            let set = set.join(", ");
+            format!("UPDATE {table} SET {set} WHERE {key} = $1")
+        };
+        self.run(tx, statement).await
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.columns.iter().map(|(name, _)| *name).collect()
+    }
+
+    /// `UNNEST` keeps the order of its arrays, so that serial numbers rise with it.
+    fn unnest(&self) -> String {
+        let arrays: Vec<String> = (1..)
+            .zip(&self.columns)
+            .map(|(n, (_, column))| format!("${n}::{}", column.array_type()))
+            .collect();
+        format!(
+            "UNNEST({}) AS u({})",
+            arrays.join(", "),
+            self.names().join(", ")
+        )
+    }
+
+    async fn run(self, tx: &mut Tx, statement: String) -> Result<(), sqlx::Error> {
+        if self.rows == 0 {
+            return Ok(());
+        }
+        match tx {
+            Tx::Postgres(tx) => {
+                let mut query = sqlx::query(AssertSqlSafe(statement));
+                for (_, column) in self.columns {
+                    query = with_values!(column, values => query.bind(values));
+                }
+                query.execute(&mut **tx).await?;
+            }
+            Tx::Sqlite(tx) => {
+                let statement: Arc<str> = Arc::from(statement);
+                for row in 0..self.rows {
+                    let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&statement)));
+                    for (_, column) in &self.columns {
+                        query = with_values!(column, values => query.bind(values[row].clone()));
+                    }
+                    query.execute(&mut **tx).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A row that can be read from either database.
+pub(crate) trait AnyRow:
+    Send + Unpin + for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow>
+{
+}
+
+impl<R> AnyRow for R where
+    R: Send + Unpin + for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow>
+{
+}
+
+/// Selects by a list of ids. In the statement `{ids}` stands for the condition (`WHERE id {ids}`) and `{lock}` for the
+/// clause that locks the rows (SQLite's transaction has locked everything already).
+pub(crate) async fn select_by_ids<R: AnyRow>(
+    tx: &mut Tx,
+    statement: &str,
+    ids: &[Uuid],
+) -> Result<Vec<R>, sqlx::Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statement = for_database(tx, statement);
+    match tx {
+        Tx::Postgres(tx) => {
+            let query = sqlx::query_as(AssertSqlSafe(statement)).bind(ids);
+            query.fetch_all(&mut **tx).await
+        }
+        Tx::Sqlite(tx) => {
+            let query = sqlx::query_as(AssertSqlSafe(statement)).bind(id_list(ids));
+            query.fetch_all(&mut **tx).await
+        }
+    }
+}
+
+/// Deletes the rows of `table` whose `key` is one of the numbers; answers how many there were.
+pub(crate) async fn delete_numbers(
+    tx: &mut Tx,
+    table: &'static str,
+    key: &'static str,
+    numbers: &[i64],
+) -> Result<u64, sqlx::Error> {
+    match tx {
+        Tx::Postgres(tx) => {
+            let statement = format!("DELETE FROM {table} WHERE {key} = ANY($1)");
+            let query = sqlx::query(AssertSqlSafe(statement)).bind(numbers);
+            query
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected())
+        }
+        Tx::Sqlite(tx) => {
+            let statement =
+                format!("DELETE FROM {table} WHERE {key} IN (SELECT value FROM json_each($1))");
+            let list = serde_json::json!(numbers).to_string();
+            let query = sqlx::query(AssertSqlSafe(statement)).bind(list);
+            query
+                .execute(&mut **tx)
+                .await
+                .map(|done| done.rows_affected())
+        }
+    }
+}
+
+/// Replaces `{ids}` (a list of ids as `$1`) and `{lock}`.
+pub(crate) fn for_database(tx: &Tx, statement: &str) -> String {
+    let (ids, lock) = if tx.is_postgres() {
+        ("= ANY($1)", "FOR UPDATE")
+    } else {
+        ("IN (SELECT unhex(value) FROM json_each($1))", "")
+    };
+    statement.replace("{ids}", ids).replace("{lock}", lock)
+}
+
+/// A list of ids as SQLite reads it.
+fn id_list(ids: &[Uuid]) -> String {
+    let list: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
+    serde_json::json!(list).to_string()
+}

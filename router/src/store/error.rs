@@ -1,0 +1,108 @@
+//! Why the store did not do what it was asked.
+
+use tributary_base::database::DatabaseError;
+use tributary_bus::EnvelopeError;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database could not be used, or refused.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The database did not answer in time. What was asked may or may not have happened.
+    #[error("database did not answer within {0:?}")]
+    Deadline(std::time::Duration),
+    /// A row cannot be read by this version.
+    #[error("stored {0} cannot be read: {1}")]
+    Corrupt(&'static str, String),
+    /// An event could not be written as JSON.
+    #[error("event cannot be written: {0}")]
+    Envelope(#[from] EnvelopeError),
+    /// There is none with this id in the organization.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// The conversation is closed; reopen it first.
+    #[error("conversation is closed")]
+    Closed,
+    /// The contact has another open conversation.
+    #[error("contact has another open conversation")]
+    AnotherOpen,
+    /// The contact cannot be written to: it blocked the channel or left it.
+    #[error("contact has blocked the channel")]
+    Blocked,
+    /// The config no longer has the conversation's channel.
+    #[error("channel {0} is no longer configured")]
+    ChannelRemoved(String),
+    /// The idempotency key was used for a different request.
+    #[error("idempotency key was used for a different request")]
+    IdempotencyMismatch,
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(DatabaseError::Sqlx(error))
+    }
+}
+
+/// What an error of a transaction says about trying again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The database cannot be used at the moment; nothing is wrong with what was asked.
+    Away,
+    /// It may work the next time: a race, or a cause that is not known.
+    Passing,
+    /// These values can never be stored.
+    Values,
+}
+
+impl StoreError {
+    /// What the error says about trying again.
+    pub(crate) fn trouble(&self) -> Trouble {
+        match self {
+            Self::Deadline(_) => Trouble::Away,
+            Self::Database(DatabaseError::Sqlx(error)) => sqlx_trouble(error),
+            Self::Database(_)
+            | Self::Corrupt(..)
+            | Self::NotFound(_)
+            | Self::Closed
+            | Self::AnotherOpen
+            | Self::Blocked
+            | Self::ChannelRemoved(_)
+            | Self::IdempotencyMismatch => Trouble::Passing,
+            Self::Envelope(_) => Trouble::Values,
+        }
+    }
+}
+
+/// PostgreSQL: classes of SQLSTATE (Appendix A of its manual). SQLite: primary result codes.
+fn sqlx_trouble(error: &sqlx::Error) -> Trouble {
+    let sqlx::Error::Database(refusal) = error else {
+        return match error {
+            sqlx::Error::Encode(_) => Trouble::Values,
+            sqlx::Error::Decode(_)
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::RowNotFound => Trouble::Passing,
+            _ => Trouble::Away,
+        };
+    };
+    let code = refusal.code().unwrap_or_default();
+    if refusal
+        .try_downcast_ref::<sqlx::sqlite::SqliteError>()
+        .is_some()
+    {
+        return match code.parse::<i32>().unwrap_or_default() & 0xff {
+            // SQLITE_TOOBIG, SQLITE_MISMATCH
+            18 | 20 => Trouble::Values,
+            // SQLITE_BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN
+            5 | 6 | 7 | 8 | 10 | 13 | 14 => Trouble::Away,
+            _ => Trouble::Passing,
+        };
+    }
+    match code.get(..2).unwrap_or_default() {
+        // data exception, program limit exceeded
+        "22" | "54" => Trouble::Values,
+        // connection, read-only transaction, rollback (deadlock), resources, lock timeout, operator, system, config file
+        "08" | "25" | "40" | "53" | "55" | "57" | "58" | "F0" => Trouble::Away,
+        _ => Trouble::Passing,
+    }
+}
