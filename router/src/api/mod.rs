@@ -1,1 +1,161 @@
-//! The REST API.
+//! The REST API: a thin layer of HTTP over the store, described by the OpenAPI document it serves.
+//!
+//! The only folder of this crate that knows axum. Decides nothing about conversations.
+
+pub mod operations;
+
+mod agents;
+mod api_keys;
+mod around;
+mod auth;
+mod conversations;
+mod directory;
+mod endpoints;
+mod events;
+mod extract;
+mod messages;
+mod openapi;
+mod page;
+mod problem;
+mod serve;
+mod views;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use axum::{
+    Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, response::Redirect,
+    routing::get,
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tributary_base::outgoing::Guard;
+use tributary_bus::Bus;
+use tributary_config::Settings;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_swagger_ui::SwaggerUi;
+
+pub use auth::Rate;
+pub use openapi::document as openapi_document;
+
+use crate::store::Store;
+
+/// Requests that run at once; further ones are answered 503.
+const IN_FLIGHT_LIMIT: usize = 512;
+/// How often idle keys are forgotten by the rate limit.
+const FORGET_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What the API works with. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    bus: Arc<dyn Bus>,
+    guard: Guard,
+    limiter: auth::KeyLimiter,
+    in_flight: Semaphore,
+    settings: tributary_config::Api,
+}
+
+impl ApiState {
+    /// The API over a migrated store; `rate` bounds each API key.
+    pub fn new(store: Store, bus: Arc<dyn Bus>, settings: &Settings, rate: Rate) -> Self {
+        Self(Arc::new(Shared {
+            store,
+            bus,
+            guard: Guard::new(&settings.webhooks.allow_internal),
+            limiter: auth::KeyLimiter::new(rate),
+            in_flight: Semaphore::new(IN_FLIGHT_LIMIT),
+            settings: settings.api.clone(),
+        }))
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn bus(&self) -> &dyn Bus {
+        self.0.bus.as_ref()
+    }
+
+    fn guard(&self) -> &Guard {
+        &self.0.guard
+    }
+
+    fn limiter(&self) -> &auth::KeyLimiter {
+        &self.0.limiter
+    }
+
+    fn in_flight(&self) -> &Semaphore {
+        &self.0.in_flight
+    }
+
+    fn request_deadline(&self) -> Duration {
+        self.0.settings.request_deadline
+    }
+}
+
+impl fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiState")
+    }
+}
+
+/// Serves the API until `stop`, then lets requests in flight finish within the request deadline.
+pub async fn serve_api(listener: TcpListener, state: ApiState, stop: CancellationToken) {
+    let patience = state.request_deadline();
+    let forgetting = forget_idle_keys(&state, &stop);
+    let serving = serve::serve(listener, router(state.clone()), patience, stop.clone());
+    tokio::join!(serving, forgetting);
+}
+
+async fn forget_idle_keys(state: &ApiState, stop: &CancellationToken) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(FORGET_INTERVAL))
+        .await
+        .is_some()
+    {
+        state.limiter().forget_idle();
+    }
+}
+
+/// Every route of the API with its description.
+fn routes_of_the_api() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(directory::list_organizations))
+        .routes(routes!(directory::get_organization))
+        .routes(routes!(api_keys::list_api_keys, api_keys::create_api_key))
+        .routes(routes!(api_keys::revoke_api_key))
+        .routes(routes!(directory::list_channels))
+        .routes(routes!(directory::get_channel))
+        .routes(routes!(agents::list_agents, agents::create_agent))
+        .routes(routes!(agents::get_agent, agents::change_agent))
+        .routes(routes!(directory::get_contact))
+        .routes(routes!(conversations::list_conversations))
+        .routes(routes!(conversations::get_conversation))
+        .routes(routes!(conversations::close_conversation))
+        .routes(routes!(conversations::reopen_conversation))
+        .routes(routes!(conversations::assign_conversation))
+        .routes(routes!(messages::list_messages, messages::send_message))
+        .routes(routes!(messages::get_message))
+        .routes(routes!(
+            endpoints::list_endpoints,
+            endpoints::create_endpoint
+        ))
+        .routes(routes!(endpoints::get_endpoint, endpoints::delete_endpoint))
+        .routes(routes!(endpoints::rotate_secret))
+        .routes(routes!(events::list_events))
+}
+
+fn router(state: ApiState) -> Router {
+    let document = openapi::document(state.0.settings.public_url.as_ref());
+    let docs = SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document);
+    Router::from(routes_of_the_api())
+        .route("/", get(async || Redirect::temporary("/docs/")))
+        .merge(docs)
+        .layer(CatchPanicLayer::custom(around::panicked))
+        .layer(DefaultBodyLimit::max(state.0.settings.body_limit))
+        .layer(from_fn_with_state(state.clone(), around::around))
+        .with_state(state)
+}

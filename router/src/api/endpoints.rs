@@ -1,0 +1,250 @@
+//! Integrator endpoints.
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use tributary_bus::{EndpointId, OrganizationId, message::EVENT_TYPES};
+use url::Url;
+use utoipa::ToSchema;
+
+use super::{
+    ApiState,
+    auth::Caller,
+    extract::{Body, Id, Parameters},
+    page::{Page, PageQuery, cursor},
+    problem::{Code, Problem},
+    views::Endpoint,
+};
+use crate::store::{self, EndpointCreated, NoRandomness, new_secret};
+
+/// Endpoints of one organization, at most: each is a lane.
+const ENDPOINT_LIMIT: i64 = 50;
+/// Longest URL, in bytes.
+const URL_LIMIT: usize = 2048;
+
+/// An endpoint to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateEndpoint {
+    /// Where events are sent by POST. Must be `http` or `https` and lead to a public address; redirects are not
+    /// followed.
+    #[schema(max_length = 2048, example = "https://crm.example.org/tributary")]
+    url: String,
+    /// Which events: `*`, every event of a kind (`message.*`) or one type (`message.created`).
+    #[schema(min_items = 1, example = json!(["message.*", "conversation.assigned"]))]
+    events: Vec<String>,
+}
+
+/// An endpoint with its signing secret, which is shown only when it is created or replaced.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EndpointWithSecret {
+    #[serde(flatten)]
+    #[schema(inline)]
+    endpoint: Endpoint,
+    /// Signs every event (Standard Webhooks).
+    #[schema(example = "whsec_...")]
+    secret: String,
+}
+
+impl From<store::Endpoint> for EndpointWithSecret {
+    fn from(endpoint: store::Endpoint) -> Self {
+        let secret = endpoint
+            .secrets
+            .first()
+            .map(|secret| secret.expose().to_owned());
+        Self {
+            secret: secret.unwrap_or_default(),
+            endpoint: endpoint.into(),
+        }
+    }
+}
+
+/// Create an endpoint
+///
+/// Events that happen from now on are sent to it, in order per conversation. An event is repeated with growing pauses
+/// until the endpoint answers 2xx, for 24 hours by default. While the endpoint is down (no connection, a timeout, 5xx
+/// or 429) all of its events wait; any other answer holds back only the conversation of that event. Answer quickly and
+/// be ready for an event that comes twice: `webhook-id` is the same each time.
+#[utoipa::path(
+    post, path = "/v1/endpoints", tag = "endpoints", request_body = CreateEndpoint,
+    responses((status = 201, body = EndpointWithSecret), (status = 409, description = "`limit_reached`: 50 endpoints exist", body = Problem, content_type = "application/problem+json"))
+)]
+pub async fn create_endpoint(
+    Caller(organization): Caller,
+    State(state): State<ApiState>,
+    Body(request): Body<CreateEndpoint>,
+) -> Result<(StatusCode, Json<EndpointWithSecret>), Problem> {
+    let url = checked_url(&state, &request.url)?;
+    let events = checked_events(request.events)?;
+    let secret = new_secret().map_err(no_secret)?;
+    let created = state
+        .store()
+        .create_endpoint(&organization, &url, &events, &secret, ENDPOINT_LIMIT)
+        .await?;
+    let endpoint = match created {
+        EndpointCreated::Created(endpoint) => endpoint,
+        EndpointCreated::TooMany => {
+            return Err(Problem::new(
+                Code::LimitReached,
+                format!("an organization can have {ENDPOINT_LIMIT} endpoints; delete one first"),
+            ));
+        }
+    };
+    if let Err(error) = state.bus().declare(&[endpoint.lane()]).await {
+        undo(&state, &organization, endpoint.id).await;
+        return Err(error.into());
+    }
+    Ok((StatusCode::CREATED, Json(endpoint.into())))
+}
+
+/// Marks an endpoint whose lane may or may not exist as deleted: a webhook worker removes both.
+async fn undo(state: &ApiState, organization: &OrganizationId, id: EndpointId) {
+    if let Err(error) = state.store().delete_endpoint(organization, id).await {
+        tracing::error!(%error, endpoint = %id, "an endpoint without a lane stays; delete it");
+    }
+}
+
+/// List endpoints
+///
+/// Oldest first.
+#[utoipa::path(get, path = "/v1/endpoints", tag = "endpoints", params(PageQuery), responses((status = 200, body = Page<Endpoint>)))]
+pub async fn list_endpoints(
+    Caller(organization): Caller,
+    State(state): State<ApiState>,
+    Parameters(PageQuery { limit, after }): Parameters<PageQuery>,
+) -> Result<Json<Page<Endpoint>>, Problem> {
+    let after = cursor(after.as_deref())?;
+    let rows = state
+        .store()
+        .endpoints(&organization, after, limit.and_one())
+        .await?;
+    Ok(Json(Page::new(rows, limit, |row| row.id.to_string())))
+}
+
+/// Get an endpoint
+#[utoipa::path(get, path = "/v1/endpoints/{id}", tag = "endpoints", params(("id" = Uuid, Path, description = "Endpoint id")), responses((status = 200, body = Endpoint)))]
+pub async fn get_endpoint(
+    Caller(organization): Caller,
+    State(state): State<ApiState>,
+    Id(id): Id<EndpointId>,
+) -> Result<Json<Endpoint>, Problem> {
+    let row = state.store().endpoint(&organization, id).await?;
+    row.map(|row| Json(row.into()))
+        .ok_or_else(|| Problem::not_found("endpoint"))
+}
+
+/// Delete an endpoint
+///
+/// What it did not receive yet is dropped. An event that is on its way may still arrive.
+#[utoipa::path(delete, path = "/v1/endpoints/{id}", tag = "endpoints", params(("id" = Uuid, Path, description = "Endpoint id")), responses((status = 204)))]
+pub async fn delete_endpoint(
+    Caller(organization): Caller,
+    State(state): State<ApiState>,
+    Id(id): Id<EndpointId>,
+) -> Result<StatusCode, Problem> {
+    if state.store().delete_endpoint(&organization, id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::not_found("endpoint"))
+    }
+}
+
+/// Replace an endpoint's secret
+///
+/// For 24 hours events carry two signatures, separated by a space, of the new secret and of the one it replaced: change
+/// the receiver over in that time. Replacing a secret again ends the time of the one before.
+#[utoipa::path(post, path = "/v1/endpoints/{id}/rotate-secret", tag = "endpoints", params(("id" = Uuid, Path, description = "Endpoint id")), responses((status = 200, body = EndpointWithSecret)))]
+pub async fn rotate_secret(
+    Caller(organization): Caller,
+    State(state): State<ApiState>,
+    Id(id): Id<EndpointId>,
+) -> Result<Json<EndpointWithSecret>, Problem> {
+    let secret = new_secret().map_err(no_secret)?;
+    let row = state
+        .store()
+        .rotate_secret(&organization, id, &secret)
+        .await?;
+    row.map(|row| Json(row.into()))
+        .ok_or_else(|| Problem::not_found("endpoint"))
+}
+
+fn no_secret(error: NoRandomness) -> Problem {
+    tracing::error!(%error, "no signing secret could be made");
+    Problem::internal()
+}
+
+fn checked_url(state: &ApiState, text: &str) -> Result<Url, Problem> {
+    let wrong = |reason: String| Problem::field("url", reason);
+    if text.len() > URL_LIMIT {
+        return Err(wrong(format!("must have at most {URL_LIMIT} bytes")));
+    }
+    let url = Url::parse(text).map_err(|reason| wrong(format!("not a URL: {reason}")))?;
+    state
+        .guard()
+        .check(&url)
+        .map_err(|refused| wrong(refused.to_string()))?;
+    Ok(url)
+}
+
+fn checked_events(mut patterns: Vec<String>) -> Result<Vec<String>, Problem> {
+    if patterns.is_empty() {
+        return Err(Problem::field(
+            "events",
+            "name at least one; `*` is every event",
+        ));
+    }
+    if let Some((index, _)) = patterns
+        .iter()
+        .enumerate()
+        .find(|(_, pattern)| !is_pattern(pattern))
+    {
+        return Err(Problem::field(
+            &format!("events[{index}]"),
+            format!(
+                "no such event; write `*`, a kind such as `message.*`, or one of {}",
+                EVENT_TYPES.join(", ")
+            ),
+        ));
+    }
+    patterns.sort();
+    patterns.dedup();
+    Ok(patterns)
+}
+
+/// Whether the text stands for at least one event type.
+pub fn is_pattern(text: &str) -> bool {
+    let noun = |kind: &&str| kind.split_once('.').map(|(noun, _)| noun) == text.strip_suffix(".*");
+    text == "*"
+        || EVENT_TYPES.contains(&text)
+        || (text.ends_with(".*") && EVENT_TYPES.iter().any(noun))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_stand_for_something() {
+        for pattern in [
+            "*",
+            "message.*",
+            "message.created",
+            "contact.*",
+            "channel.health_changed",
+        ] {
+            assert!(is_pattern(pattern), "{pattern}");
+        }
+        for text in [
+            "",
+            "**",
+            ".*",
+            "message",
+            "message.",
+            "mess*",
+            "message.created.v1",
+            "letter.*",
+            "message.*.*",
+        ] {
+            assert!(!is_pattern(text), "{text}");
+        }
+    }
+}
