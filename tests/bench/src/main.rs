@@ -1,0 +1,91 @@
+//! Measures, in one run: the raw broker, and the whole way of a message (webhook -> bus -> router commit -> event ->
+//! endpoint) on RabbitMQ + PostgreSQL and on the embedded bus and store. Prints rates, latencies and the ratio to the raw broker.
+
+mod raw;
+mod system;
+mod way;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    system::{Backing, System},
+    way::{Load, Measured},
+};
+
+/// Messages of the saturated run.
+const MESSAGES: usize = 20_000;
+/// Requests in flight in the saturated run: what a provider with many connections would do.
+const CONNECTIONS: usize = 64;
+/// The paced run: messages per second, and how many.
+const PACE: (u32, usize) = (300, 3_000);
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let program = PathBuf::from(
+        std::env::args()
+            .nth(1)
+            .context("usage: tributary-bench PATH-OF-TRIBUTARY")?,
+    );
+    let amqp =
+        std::env::var("TEST_AMQP_URL").context("TEST_AMQP_URL is not set; use tests/bench/run")?;
+    let postgres = std::env::var("TEST_POSTGRES_URL")
+        .context("TEST_POSTGRES_URL is not set; use tests/bench/run")?;
+
+    println!(
+        "raw broker: publish + confirm -> consume + ack, 1 KiB, quorum queue, one connection each way"
+    );
+    let raw = raw::measure(&amqp, MESSAGES * 2).await?;
+    println!("  {raw:>8.0} messages/s\n");
+
+    for backing in [Backing::Servers { amqp, postgres }, Backing::Embedded] {
+        println!(
+            "whole way on {}: webhook -> bus -> router commit -> event -> endpoint",
+            backing.name()
+        );
+        let system = System::start(&program, &backing).await?;
+        // Warms connections, caches and the claim of lanes.
+        way::measure(&system, Load::Saturated { connections: 8 }, 500).await?;
+        let saturated = way::measure(
+            &system,
+            Load::Saturated {
+                connections: CONNECTIONS,
+            },
+            MESSAGES,
+        )
+        .await?;
+        report("saturated", &saturated, Some(raw));
+        let (pace, count) = PACE;
+        let paced = way::measure(&system, Load::Paced { per_second: pace }, count).await?;
+        report(&format!("{pace}/s"), &paced, None);
+        for line in system.metrics().await? {
+            println!("  {line}");
+        }
+        system.stop().await;
+        println!();
+    }
+    Ok(())
+}
+
+fn report(name: &str, measured: &Measured, raw: Option<f64>) {
+    let Measured {
+        rate,
+        accepted,
+        p50,
+        p99,
+    } = measured;
+    print!(
+        "  {name:<10} {rate:>7.0} messages/s at the endpoint, {accepted:>7.0} requests/s accepted, "
+    );
+    print!(
+        "request -> endpoint p50 {:.0} ms, p99 {:.0} ms",
+        p50.as_secs_f64() * 1e3,
+        p99.as_secs_f64() * 1e3
+    );
+    match raw {
+        Some(raw) => println!(", pipeline/raw {:.2}", rate / raw),
+        None => println!(),
+    }
+}

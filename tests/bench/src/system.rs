@@ -1,0 +1,240 @@
+//! The system under measurement: the real program on servers or embedded, with simulators at both ends.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use tempfile::TempDir;
+use tributary_simulators::{
+    endpoint::Endpoint,
+    telegram::{Options, TelegramSimulator},
+};
+
+/// What carries the messages.
+pub enum Backing {
+    Servers { amqp: String, postgres: String },
+    Embedded,
+}
+
+impl Backing {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Servers { .. } => "RabbitMQ + PostgreSQL (one process per role)",
+            Self::Embedded => "the embedded bus and store (one process)",
+        }
+    }
+}
+
+/// Everything that runs during a measurement.
+pub struct System {
+    pub endpoint: Endpoint,
+    /// Where Telegram would post, and the secret it would send.
+    pub webhook: (String, String),
+    operations: Vec<String>,
+    children: Vec<Child>,
+    telegram: TelegramSimulator,
+    _folder: TempDir,
+}
+
+const INGRESS: &str = "127.0.0.1:18480";
+const API: &str = "127.0.0.1:18481";
+
+impl System {
+    pub async fn start(program: &Path, backing: &Backing) -> Result<Self> {
+        let telegram = TelegramSimulator::start(Options::quick()).await?;
+        let endpoint = Endpoint::start().await?;
+        let folder = TempDir::new()?;
+        let mut environment = vec![
+            (
+                "TRIBUTARY_CHANNELS__TELEGRAM__TOKEN".to_owned(),
+                telegram.token().to_owned(),
+            ),
+            (
+                "TRIBUTARY_CHANNELS__TELEGRAM__API_URL".to_owned(),
+                telegram.base_url(),
+            ),
+            (
+                "TRIBUTARY_INGRESS__PUBLIC_URL".to_owned(),
+                format!("http://{INGRESS}"),
+            ),
+            ("TRIBUTARY_INGRESS__LISTEN".to_owned(), INGRESS.to_owned()),
+            ("TRIBUTARY_API__LISTEN".to_owned(), API.to_owned()),
+            (
+                "TRIBUTARY_OPERATIONS__LISTEN".to_owned(),
+                "127.0.0.1:0".to_owned(),
+            ),
+            (
+                "TRIBUTARY_WEBHOOKS__ALLOW_INTERNAL".to_owned(),
+                "[\"127.0.0.0/8\"]".to_owned(),
+            ),
+            ("TRIBUTARY_LOG__FILTER".to_owned(), "warn".to_owned()),
+        ];
+        let roles: Vec<Vec<&str>> = match backing {
+            Backing::Embedded => vec![vec!["up"]],
+            Backing::Servers { amqp, postgres } => {
+                environment.push(("TRIBUTARY_BUS__URL".to_owned(), amqp.clone()));
+                environment.push(("TRIBUTARY_STORE__URL".to_owned(), postgres.clone()));
+                let roles = ["router", "connector telegram", "webhooks", "api"];
+                roles
+                    .iter()
+                    .map(|role| ["run"].into_iter().chain(role.split(' ')).collect())
+                    .collect()
+            }
+        };
+        let command = |arguments: &[&str]| {
+            let mut command = Command::new(program);
+            command
+                .args(arguments)
+                .current_dir(folder.path())
+                .envs(environment.clone())
+                .stdin(Stdio::null());
+            command
+        };
+        if matches!(backing, Backing::Servers { .. }) {
+            anyhow::ensure!(
+                command(&["migrate"]).output()?.status.success(),
+                "migrate failed"
+            );
+        }
+        let mut children = Vec::new();
+        let mut operations = Vec::new();
+        for role in &roles {
+            let mut child = command(role).stdout(Stdio::piped()).spawn()?;
+            let lines = lines(&mut child);
+            operations.push(wait_for(
+                &lines,
+                if role[0] == "up" {
+                    "Metrics"
+                } else {
+                    "operations"
+                },
+            )?);
+            wait_for(&lines, "stops")?;
+            children.push(child);
+        }
+        let created =
+            command(&["key", "create", "--organization", "demo", "--name", "bench"]).output()?;
+        anyhow::ensure!(
+            created.status.success(),
+            "{}",
+            String::from_utf8_lossy(&created.stderr)
+        );
+        let key = String::from_utf8(created.stdout)?.trim().to_owned();
+
+        let made: serde_json::Value = reqwest::Client::new()
+            .post(format!("http://{API}/v1/endpoints"))
+            .bearer_auth(key)
+            .json(&json!({"url": endpoint.url(), "events": ["message.created"]}))
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await?;
+        endpoint.set_secret(made["secret"].as_str().context("no secret")?)?;
+        telegram
+            .wait_until(Duration::from_secs(30), |records| {
+                records.calls.iter().any(|call| call.method == "setWebhook")
+            })
+            .await?;
+        let call = telegram
+            .calls_of("setWebhook")
+            .pop()
+            .context("no webhook was set")?;
+        let get = |name: &str| call.parameters.get(name).unwrap_or_default().to_owned();
+        let webhook = (get("url"), get("secret_token"));
+        Ok(Self {
+            endpoint,
+            webhook,
+            operations,
+            children,
+            telegram,
+            _folder: folder,
+        })
+    }
+
+    /// Where time went, by the processes' own histograms.
+    pub async fn metrics(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for address in &self.operations {
+            let text = reqwest::get(format!("{address}/metrics"))
+                .await?
+                .text()
+                .await?;
+            for line in text.lines().filter(|line| line.contains("_seconds_sum")) {
+                let Some((name, sum)) = line.rsplit_once(' ') else {
+                    continue;
+                };
+                let counter = name.replacen("_sum", "_count", 1);
+                let count = text
+                    .lines()
+                    .find_map(|line| line.strip_prefix(&counter)?.trim().parse::<f64>().ok());
+                if let (Ok(sum), Some(count)) = (sum.parse::<f64>(), count)
+                    && count > 0.0
+                {
+                    found.push(format!(
+                        "{:<72} {:>9.0} times, {:>8.2} ms each",
+                        name.replacen("_sum", "", 1),
+                        count,
+                        sum / count * 1e3
+                    ));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    pub async fn stop(mut self) {
+        for child in &mut self.children {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        self.telegram.stop().await;
+        self.endpoint.stop().await;
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// The lines of a child's stdout, read to the end so that it never blocks.
+fn lines(child: &mut Child) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    if let Some(stdout) = child.stdout.take() {
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                drop(sender.send(line));
+            }
+        });
+    }
+    receiver
+}
+
+/// The address on the first line that contains the word.
+fn wait_for(lines: &mpsc::Receiver<String>, word: &str) -> Result<String> {
+    loop {
+        let line = lines
+            .recv_timeout(Duration::from_secs(60))
+            .with_context(|| format!("tributary did not print {word:?}"))?;
+        if line.contains(word) {
+            let address = line
+                .split_whitespace()
+                .find(|part| part.starts_with("http://"));
+            return Ok(address
+                .unwrap_or_default()
+                .trim_end_matches("/metrics")
+                .to_owned());
+        }
+    }
+}
