@@ -13,7 +13,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tributary_simulators::{
     endpoint::Endpoint,
-    telegram::{Options, TelegramSimulator},
+    telegram::{Options, Records, TelegramSimulator},
 };
 
 /// What carries the messages.
@@ -46,116 +46,98 @@ const INGRESS: &str = "127.0.0.1:18480";
 const API: &str = "127.0.0.1:18481";
 
 impl System {
+    /// Starts the program on the backing and points simulators at it.
     pub async fn start(program: &Path, backing: &Backing) -> Result<Self> {
         let telegram = TelegramSimulator::start(Options::quick()).await?;
         let endpoint = Endpoint::start().await?;
         let folder = TempDir::new()?;
-        let mut environment = vec![
-            (
-                "TRIBUTARY_CHANNELS__TELEGRAM__TOKEN".to_owned(),
-                telegram.token().to_owned(),
-            ),
-            (
-                "TRIBUTARY_CHANNELS__TELEGRAM__API_URL".to_owned(),
-                telegram.base_url(),
-            ),
-            (
-                "TRIBUTARY_INGRESS__PUBLIC_URL".to_owned(),
-                format!("http://{INGRESS}"),
-            ),
-            ("TRIBUTARY_INGRESS__LISTEN".to_owned(), INGRESS.to_owned()),
-            ("TRIBUTARY_API__LISTEN".to_owned(), API.to_owned()),
-            (
-                "TRIBUTARY_OPERATIONS__LISTEN".to_owned(),
-                "127.0.0.1:0".to_owned(),
-            ),
-            (
-                "TRIBUTARY_WEBHOOKS__ALLOW_INTERNAL".to_owned(),
-                "[\"127.0.0.0/8\"]".to_owned(),
-            ),
-            ("TRIBUTARY_LOG__FILTER".to_owned(), "warn".to_owned()),
-        ];
-        let roles: Vec<Vec<&str>> = match backing {
-            Backing::Embedded => vec![vec!["up"]],
-            Backing::Servers { amqp, postgres } => {
-                environment.push(("TRIBUTARY_BUS__URL".to_owned(), amqp.clone()));
-                environment.push(("TRIBUTARY_STORE__URL".to_owned(), postgres.clone()));
-                let roles = ["router", "connector telegram", "webhooks", "api"];
-                roles
-                    .iter()
-                    .map(|role| ["run"].into_iter().chain(role.split(' ')).collect())
-                    .collect()
-            }
-        };
-        let command = |arguments: &[&str]| {
+        let environment = environment(backing, &telegram);
+        let command = |arguments: &str| {
             let mut command = Command::new(program);
             command
-                .args(arguments)
+                .args(arguments.split(' '))
                 .current_dir(folder.path())
-                .envs(environment.clone())
-                .stdin(Stdio::null());
+                .envs(environment.clone());
+            command.stdin(Stdio::null());
             command
         };
-        if matches!(backing, Backing::Servers { .. }) {
-            anyhow::ensure!(
-                command(&["migrate"]).output()?.status.success(),
-                "migrate failed"
-            );
-        }
+        let roles: &[&str] = match backing {
+            Backing::Embedded => &["up"],
+            Backing::Servers { .. } => {
+                anyhow::ensure!(
+                    command("migrate").output()?.status.success(),
+                    "migrate failed"
+                );
+                &[
+                    "run router",
+                    "run connector telegram",
+                    "run webhooks",
+                    "run api",
+                ]
+            }
+        };
         let mut children = Vec::new();
         let mut operations = Vec::new();
-        for role in &roles {
+        for role in roles {
             let mut child = command(role).stdout(Stdio::piped()).spawn()?;
             let lines = lines(&mut child);
+            children.push(child);
             operations.push(wait_for(
                 &lines,
-                if role[0] == "up" {
+                if *role == "up" {
                     "Metrics"
                 } else {
                     "operations"
                 },
             )?);
             wait_for(&lines, "stops")?;
-            children.push(child);
         }
-        let created =
-            command(&["key", "create", "--organization", "demo", "--name", "bench"]).output()?;
+        let key = command("key create --organization demo --name bench").output()?;
         anyhow::ensure!(
-            created.status.success(),
+            key.status.success(),
             "{}",
-            String::from_utf8_lossy(&created.stderr)
+            String::from_utf8_lossy(&key.stderr)
         );
-        let key = String::from_utf8(created.stdout)?.trim().to_owned();
+        let mut system = Self {
+            endpoint,
+            webhook: Default::default(),
+            operations,
+            children,
+            telegram,
+            _folder: folder,
+        };
+        system
+            .subscribe(String::from_utf8(key.stdout)?.trim())
+            .await?;
+        Ok(system)
+    }
 
+    /// Makes the endpoint known, and learns where Telegram would post.
+    async fn subscribe(&mut self, key: &str) -> Result<()> {
         let made: serde_json::Value = reqwest::Client::new()
             .post(format!("http://{API}/v1/endpoints"))
             .bearer_auth(key)
-            .json(&json!({"url": endpoint.url(), "events": ["message.created"]}))
+            .json(&json!({"url": self.endpoint.url(), "events": ["message.created"]}))
             .send()
             .await?
             .error_for_status()?
             .json()
             .await?;
-        endpoint.set_secret(made["secret"].as_str().context("no secret")?)?;
-        telegram
-            .wait_until(Duration::from_secs(30), |records| {
-                records.calls.iter().any(|call| call.method == "setWebhook")
-            })
+        self.endpoint
+            .set_secret(made["secret"].as_str().context("no secret")?)?;
+        let webhook_is_set =
+            |records: &Records| records.calls.iter().any(|call| call.method == "setWebhook");
+        self.telegram
+            .wait_until(Duration::from_secs(30), webhook_is_set)
             .await?;
-        let call = telegram
+        let call = self
+            .telegram
             .calls_of("setWebhook")
             .pop()
             .context("no webhook was set")?;
         let get = |name: &str| call.parameters.get(name).unwrap_or_default().to_owned();
-        let webhook = (get("url"), get("secret_token"));
-        Ok(Self {
-            endpoint,
-            webhook,
-            operations,
-            children,
-            telegram,
-            _folder: folder,
-        })
+        self.webhook = (get("url"), get("secret_token"));
+        Ok(())
     }
 
     /// Where time went, by the processes' own histograms.
@@ -206,6 +188,30 @@ impl Drop for System {
             drop(child.wait());
         }
     }
+}
+
+fn environment(backing: &Backing, telegram: &TelegramSimulator) -> Vec<(&'static str, String)> {
+    let mut environment = vec![
+        (
+            "TRIBUTARY_CHANNELS__TELEGRAM__TOKEN",
+            telegram.token().to_owned(),
+        ),
+        ("TRIBUTARY_CHANNELS__TELEGRAM__API_URL", telegram.base_url()),
+        ("TRIBUTARY_INGRESS__PUBLIC_URL", format!("http://{INGRESS}")),
+        ("TRIBUTARY_INGRESS__LISTEN", INGRESS.to_owned()),
+        ("TRIBUTARY_API__LISTEN", API.to_owned()),
+        ("TRIBUTARY_OPERATIONS__LISTEN", "127.0.0.1:0".to_owned()),
+        (
+            "TRIBUTARY_WEBHOOKS__ALLOW_INTERNAL",
+            "[\"127.0.0.0/8\"]".to_owned(),
+        ),
+        ("TRIBUTARY_LOG__FILTER", "warn".to_owned()),
+    ];
+    if let Backing::Servers { amqp, postgres } = backing {
+        environment.push(("TRIBUTARY_BUS__URL", amqp.clone()));
+        environment.push(("TRIBUTARY_STORE__URL", postgres.clone()));
+    }
+    environment
 }
 
 /// The lines of a child's stdout, read to the end so that it never blocks.
