@@ -4,7 +4,9 @@
 
 mod accounts;
 mod connector;
+mod delivery;
 mod health;
+mod ledger;
 mod pace;
 pub mod registry;
 pub mod server;
@@ -18,6 +20,8 @@ pub use connector::{
     Scope, SendContext, SendError, Session, Socket, SocketClosed, Sockets, TextLimit, Visit,
     Webhook,
 };
+pub use delivery::ConnectorAttendant;
+pub use ledger::{Ledger, LedgerError};
 pub use pace::{Bucket, Buckets, Pace, Rate};
 pub use sink::{InboundSink, SinkError};
 pub use store::{ConnectorStore, migrations};

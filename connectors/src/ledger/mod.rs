@@ -1,0 +1,247 @@
+//! The ledger: what became of every provider send, written before and after it.
+//!
+//! A delivery comes again after a crash, a broker restart or a lost lane. The ledger makes that once: what was sent
+//! is not sent again, and of two workers that hold the same delivery one gets through. What it cannot know, whether
+//! a try that never reported back had arrived, it says.
+//!
+//! Both writes of a send go through one task that puts many into one transaction.
+
+mod rows;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use tributary_base::database::{Database, DatabaseError};
+use tributary_bus::{ChannelId, MessageId, OrganizationId, message::Failure};
+use tributary_config::Settings;
+use uuid::Uuid;
+
+pub(crate) use rows::now;
+use rows::{BeginRow, FinishRow};
+use writer::Request;
+
+/// Requests that may wait for the writer.
+const WAITING: usize = 1024;
+/// Beyond the longest provider call, so that a slow one has surely ended.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// The ledger is not usable right now.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("ledger: {0}")]
+pub struct LedgerError(pub(crate) String);
+
+impl From<DatabaseError> for LedgerError {
+    fn from(error: DatabaseError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// One provider send of one message.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PartKey {
+    pub organization: OrganizationId,
+    pub message_id: MessageId,
+    /// 0 for the first.
+    pub part: u32,
+}
+
+/// What to do about an earlier try that never reported back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum OnUnknown {
+    /// The provider recognises a repetition: send again, nothing is in doubt.
+    Repeat,
+    /// Send again, and say that it may be doubled.
+    Resend,
+    /// Do not send again.
+    Hold,
+}
+
+/// A try that was let through; [`Ledger::finish`] says how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Try {
+    pub key: PartKey,
+    pub channel_id: ChannelId,
+    /// 1 for the first.
+    pub attempt: i32,
+    /// An earlier try may have arrived.
+    pub doubtful: bool,
+}
+
+/// What the ledger says before a send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// Send now; `sending` is written.
+    Go(Try),
+    /// Nothing is to be sent.
+    Settled(Settled),
+    /// Another try is under way, or was until its worker vanished; ask again after this long.
+    Busy(Duration),
+}
+
+/// A part that is through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// The provider's id, or why it failed.
+    pub result: Result<String, Failure>,
+    /// It may have been sent more than once, or not at all.
+    pub doubtful: bool,
+    pub at: DateTime<Utc>,
+}
+
+/// How a try ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The provider took it and gave it this id.
+    Sent(String),
+    /// It failed for good.
+    Failed(Failure),
+    /// It surely did not arrive and will be tried again.
+    Waiting,
+    /// It may have arrived and will be tried again.
+    Uncertain,
+}
+
+/// Whether the ledger took note.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// Durable, at this time.
+    At(DateTime<Utc>),
+    /// Another worker has taken the part over; it reports.
+    Superseded,
+}
+
+/// The ledger of one process. Ends when every handle is dropped.
+pub struct Ledger {
+    database: Database,
+    requests: mpsc::Sender<Request>,
+    worker: Uuid,
+    /// Age at which another worker's `sending` has surely ended.
+    patience: Duration,
+}
+
+impl Ledger {
+    /// Opens the ledger and starts its writer, which also removes old rows until `stop`.
+    ///
+    /// On the embedded bus there is no other process: what is found in `sending` is from an earlier life, and its
+    /// outcome is unknown at once.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn start(
+        database: Database,
+        settings: &Settings,
+        stop: CancellationToken,
+    ) -> Result<Self, LedgerError> {
+        if settings.bus.is_embedded() {
+            rows::doubt_everything(&database).await?;
+        }
+        let (requests, waiting) = mpsc::channel(WAITING);
+        let writer = writer::Writer {
+            database: database.clone(),
+            deadline: settings.store.statement_deadline,
+        };
+        tokio::spawn(writer.run(waiting));
+        let retention = (settings.delivery.max_age * 2).max(Duration::from_secs(7 * 24 * 3600));
+        tokio::spawn(tidy(database.clone(), retention, stop));
+        Ok(Self {
+            database,
+            requests,
+            worker: Uuid::now_v7(),
+            patience: settings.delivery.send_deadline + MARGIN,
+        })
+    }
+
+    /// Asks whether a part is to be sent; `Go` is durable when it is answered.
+    ///
+    /// # Errors
+    /// The ledger cannot be used; nothing may be sent.
+    pub(crate) async fn begin(
+        &self,
+        key: PartKey,
+        channel_id: &ChannelId,
+        on_unknown: OnUnknown,
+    ) -> Result<Begun, LedgerError> {
+        let row = BeginRow {
+            key,
+            channel_id: channel_id.clone(),
+            on_unknown,
+            worker: self.worker,
+            patience: match on_unknown {
+                OnUnknown::Repeat => Duration::ZERO,
+                OnUnknown::Resend | OnUnknown::Hold => self.patience,
+            },
+        };
+        self.ask(|reply| Request::Begin(Box::new(row), reply)).await
+    }
+
+    /// Writes how a try ended.
+    ///
+    /// # Errors
+    /// It may not be written; repeating it is safe.
+    pub(crate) async fn finish(&self, tried: &Try, ending: Ending) -> Result<Noted, LedgerError> {
+        let row = FinishRow {
+            tried: tried.clone(),
+            worker: self.worker,
+            ending,
+        };
+        self.ask(|reply| Request::Finish(Box::new(row), reply))
+            .await
+    }
+
+    /// What is known of the parts of a message, by part.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub(crate) async fn parts(
+        &self,
+        organization: &OrganizationId,
+        message_id: MessageId,
+    ) -> Result<Vec<rows::Row>, LedgerError> {
+        Ok(rows::of_message(&self.database, organization, message_id).await?)
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Request,
+    ) -> Result<T, LedgerError> {
+        let gone = || LedgerError("the writer has ended".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+/// How often old rows are looked for, and how many go at a time.
+const TIDY_INTERVAL: Duration = Duration::from_secs(600);
+const TIDY_BATCH: i64 = 1000;
+
+/// Removes rows that no delivery can ask for any more.
+async fn tidy(database: Database, retention: Duration, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(TIDY_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = interval.tick() => {}
+        }
+        let before = Utc::now() - retention;
+        loop {
+            match rows::remove_older(&database, before, TIDY_BATCH).await {
+                Ok(removed) if removed >= TIDY_BATCH.unsigned_abs() && !stop.is_cancelled() => {}
+                Ok(_) => break,
+                Err(error) => {
+                    warn!(%error, "old rows of the ledger not removed");
+                    break;
+                }
+            }
+        }
+    }
+}
