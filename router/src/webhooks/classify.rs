@@ -1,0 +1,133 @@
+//! What an endpoint's answer says about the event, and about the endpoint.
+
+use std::{error::Error, time::Duration};
+
+use chrono::{DateTime, Utc};
+use reqwest::{
+    StatusCode,
+    header::{HeaderMap, RETRY_AFTER},
+};
+use tributary_base::outgoing::Refused;
+
+/// What became of one try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// 2xx.
+    Accepted,
+    /// The endpoint works and does not take this event: only its conversation waits.
+    Rejected { reason: String },
+    /// The endpoint does not work, or asks for a pause: all its events wait.
+    Away {
+        reason: String,
+        /// What the endpoint asked for.
+        after: Option<Duration>,
+    },
+}
+
+/// Reads an answer. `429` and `5xx` are about the endpoint; everything else that is not `2xx` is about the event, `410`
+/// and redirects included: an endpoint is only ever given up by its owner, who deletes it.
+pub fn of_answer(status: StatusCode, headers: &HeaderMap, now: DateTime<Utc>) -> Verdict {
+    let reason = format!("endpoint answered {}", status.as_u16());
+    if status.is_success() {
+        Verdict::Accepted
+    } else if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        let asks = matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        );
+        Verdict::Away {
+            reason,
+            after: asks.then(|| retry_after(headers, now)).flatten(),
+        }
+    } else {
+        Verdict::Rejected { reason }
+    }
+}
+
+/// Reads a failure to get an answer. Names no URL, which may hold a token.
+pub fn of_failure(error: &reqwest::Error) -> Verdict {
+    let reason = if is_internal(error) {
+        "endpoint has an internal address"
+    } else if error.is_timeout() {
+        "endpoint did not answer in time"
+    } else if error.is_connect() {
+        "endpoint cannot be connected to"
+    } else {
+        "connection to the endpoint broke"
+    };
+    Verdict::Away {
+        reason: reason.to_owned(),
+        after: None,
+    }
+}
+
+fn is_internal(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<Refused>() == Some(&Refused::Internal) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3).
+fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = DateTime::parse_from_rfc2822(value).ok()?;
+    Some((at.to_utc() - now).to_std().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(status: u16, asks: Option<&'static str>) -> Verdict {
+        let headers = asks
+            .map(|value| (RETRY_AFTER, value.parse().expect("header")))
+            .into_iter()
+            .collect();
+        let now = "1999-12-31T23:59:00Z".parse().expect("time");
+        of_answer(StatusCode::from_u16(status).expect("status"), &headers, now)
+    }
+
+    fn away(status: u16, after: Option<u64>) -> Verdict {
+        Verdict::Away {
+            reason: format!("endpoint answered {status}"),
+            after: after.map(Duration::from_secs),
+        }
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        for status in [200, 201, 202, 204, 299] {
+            assert_eq!(verdict(status, None), Verdict::Accepted);
+        }
+        for status in [300, 301, 307, 400, 401, 403, 404, 408, 410, 413, 422] {
+            let reason = format!("endpoint answered {status}");
+            assert_eq!(verdict(status, None), Verdict::Rejected { reason });
+        }
+        for status in [429, 500, 502, 503, 504, 599] {
+            assert_eq!(verdict(status, None), away(status, None));
+        }
+    }
+
+    #[test]
+    fn a_wish_to_wait_is_read_in_both_forms() {
+        assert_eq!(verdict(429, Some("120")), away(429, Some(120)));
+        assert_eq!(
+            verdict(503, Some("Fri, 31 Dec 1999 23:59:59 GMT")),
+            away(503, Some(59))
+        );
+        assert_eq!(
+            verdict(503, Some("Fri, 31 Dec 1999 23:50:00 GMT")),
+            away(503, Some(0))
+        );
+        assert_eq!(verdict(503, Some("soon")), away(503, None));
+        assert_eq!(verdict(500, Some("120")), away(500, None));
+    }
+}

@@ -1,0 +1,260 @@
+//! Sends events to one endpoint.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use chrono::Utc;
+use reqwest::{Client, Response, Url, header::CONTENT_TYPE};
+use tributary_base::{backoff::Backoff, outgoing::Guard};
+use tributary_bus::{EndpointId, Envelope, Handler, Lease, Outcome, Work};
+
+use super::{
+    classify::{self, Verdict},
+    outage::{Admission, Outage},
+    sign::signatures,
+};
+use crate::store::{Endpoint, Store};
+
+/// The CloudEvents media type of one event.
+const CLOUDEVENTS_JSON: &str = "application/cloudevents+json; charset=utf-8";
+/// A replaced secret and a changed endpoint are noticed within this time.
+const REREAD_INTERVAL: Duration = Duration::from_secs(2);
+/// How long the events of a deleted endpoint wait for their lane to be removed.
+const DELETED_PAUSE: Duration = Duration::from_secs(30);
+/// How much of an answer's body is read, so that the connection can be used again, in bytes.
+const BODY_LIMIT: usize = 16 * 1024;
+/// How long reading it may take.
+const BODY_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Sends events to one endpoint.
+#[derive(Debug)]
+pub struct Deliverer {
+    id: EndpointId,
+    store: Store,
+    guard: Guard,
+    client: Client,
+    outage: Outage,
+    known: Mutex<Known>,
+}
+
+/// The endpoint as it was read last.
+#[derive(Debug)]
+struct Known {
+    /// `None` when it was deleted.
+    endpoint: Option<Arc<Endpoint>>,
+    read_at: Instant,
+}
+
+impl Deliverer {
+    /// Sends to this endpoint, and reads it again from the store now and then.
+    pub fn new(
+        store: Store,
+        guard: Guard,
+        client: Client,
+        endpoint: Endpoint,
+        backoff: Backoff,
+    ) -> Self {
+        Self {
+            id: endpoint.id,
+            store,
+            guard,
+            client,
+            outage: Outage::new(backoff),
+            known: Mutex::new(Known {
+                endpoint: Some(Arc::new(endpoint)),
+                read_at: Instant::now(),
+            }),
+        }
+    }
+
+    async fn deliver(&self, work: &Work, lease: &Lease) -> Outcome {
+        let Some(endpoint) = self.endpoint().await else {
+            return Outcome::Pause {
+                after: Some(DELETED_PAUSE),
+                reason: "endpoint was deleted".to_owned(),
+            };
+        };
+        let _probing = match self.outage.admit().await {
+            Admission::Go(permit) => permit,
+            Admission::Wait(wait) => {
+                return Outcome::Pause {
+                    after: Some(wait),
+                    reason: "endpoint is down".to_owned(),
+                };
+            }
+        };
+        if !lease.is_fresh() {
+            return Outcome::Retry {
+                after: None,
+                reason: "lane may have another owner".to_owned(),
+            };
+        }
+        let begun = Instant::now();
+        let verdict = match self.post(&endpoint, &work.envelope).await {
+            Ok(verdict) => verdict,
+            Err(reason) => {
+                count("dead");
+                return Outcome::Dead { reason };
+            }
+        };
+        metrics::histogram!("tributary_webhook_delivery_seconds")
+            .record(begun.elapsed().as_secs_f64());
+        self.conclude(verdict, begun)
+    }
+
+    /// One try. The error is about the event itself: it can never be sent.
+    async fn post(&self, endpoint: &Endpoint, envelope: &Envelope) -> Result<Verdict, String> {
+        // Checked each time: what is allowed may have changed since the endpoint was made.
+        let url = match Url::parse(&endpoint.url) {
+            Ok(url) => url,
+            Err(_) => return Ok(unusable("endpoint's URL cannot be read")),
+        };
+        if let Err(refused) = self.guard.check(&url) {
+            return Ok(unusable(&format!("endpoint refused: {refused}")));
+        }
+        let body = envelope.to_bytes().map_err(|error| error.to_string())?;
+        let id = envelope.id.to_string();
+        let timestamp = Utc::now().timestamp();
+        let signed = match signatures(&endpoint.secrets, &id, timestamp, &body) {
+            Ok(signed) => signed,
+            Err(_) => return Ok(unusable("endpoint's secret cannot be read")),
+        };
+        let sent = self
+            .client
+            .post(url)
+            .header(CONTENT_TYPE, CLOUDEVENTS_JSON)
+            .header("webhook-id", id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signed)
+            .body(body)
+            .send()
+            .await;
+        Ok(match sent {
+            Ok(answer) => {
+                let verdict = classify::of_answer(answer.status(), answer.headers(), Utc::now());
+                read_away(answer).await;
+                verdict
+            }
+            Err(error) => classify::of_failure(&error),
+        })
+    }
+
+    fn conclude(&self, verdict: Verdict, begun: Instant) -> Outcome {
+        match verdict {
+            Verdict::Accepted => {
+                count("delivered");
+                self.note_answer(begun);
+                Outcome::Done
+            }
+            Verdict::Rejected { reason } => {
+                count("rejected");
+                self.note_answer(begun);
+                Outcome::Retry {
+                    after: None,
+                    reason,
+                }
+            }
+            Verdict::Away { reason, after } => {
+                count("away");
+                let setback = self.outage.failed(begun, after);
+                if setback.is_new {
+                    tracing::warn!(endpoint = %self.id, reason, "an endpoint is down; its events wait");
+                }
+                Outcome::Pause {
+                    after: Some(setback.wait),
+                    reason,
+                }
+            }
+        }
+    }
+
+    fn note_answer(&self, begun: Instant) {
+        if self.outage.answered(begun) {
+            tracing::info!(endpoint = %self.id, "an endpoint works again");
+        }
+    }
+
+    /// The endpoint, at most [`REREAD_INTERVAL`] old unless the store is away; `None` when it was deleted.
+    async fn endpoint(&self) -> Option<Arc<Endpoint>> {
+        if self.is_to_be_read_again() {
+            match self.store.endpoint_of_lane(self.id).await {
+                Ok(read) => {
+                    let live = read.filter(|endpoint| endpoint.deleted_at.is_none());
+                    self.known().endpoint = live.map(Arc::new);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, endpoint = %self.id, "an endpoint cannot be read again; going on with what is known");
+                }
+            }
+        }
+        self.known().endpoint.as_ref().map(Arc::clone)
+    }
+
+    /// Says so to one of many callers.
+    fn is_to_be_read_again(&self) -> bool {
+        let mut known = self.known();
+        let is_due = known.read_at.elapsed() >= REREAD_INTERVAL;
+        if is_due {
+            known.read_at = Instant::now();
+        }
+        is_due
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Handler for Deliverer {
+    fn key(&self, envelope: &Envelope) -> String {
+        envelope
+            .subject
+            .clone()
+            .unwrap_or_else(|| envelope.id.to_string())
+    }
+
+    async fn handle(&self, batch: Vec<Work>, lease: &Lease) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for work in &batch {
+            outcomes.push(self.deliver(work, lease).await);
+        }
+        outcomes
+    }
+
+    async fn exhausted(&self, _: Work, reason: String, _: &Lease) -> Outcome {
+        count("dead");
+        Outcome::Dead { reason }
+    }
+}
+
+fn unusable(reason: &str) -> Verdict {
+    Verdict::Away {
+        reason: reason.to_owned(),
+        after: None,
+    }
+}
+
+fn count(outcome: &'static str) {
+    metrics::counter!("tributary_webhook_deliveries_total", "outcome" => outcome).increment(1);
+}
+
+/// Reads a small body so that the connection can be used again; a larger one costs the connection. What it says is
+/// not looked at, and whether it can be read changes nothing about the answer.
+async fn read_away(mut answer: Response) {
+    let reading = async {
+        let mut read = 0;
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            read += chunk.len();
+            if read > BODY_LIMIT {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(BODY_DEADLINE, reading).await.is_err() {
+        tracing::trace!("an endpoint's answer was not read to its end");
+    }
+}
