@@ -188,3 +188,24 @@ async fn all_kinds_of_updates_can_be_made() {
         json!({"update_id": 700_100_009, "kind_of_next_year": {"x": 1}})
     );
 }
+
+#[tokio::test]
+async fn stopping_cuts_what_waits_and_keeps_the_records() {
+    let bench = Bench::start().await;
+    let poll = bench
+        .client
+        .get(format!("{}?timeout=30", bench.url("getUpdates")))
+        .send();
+    let poll = tokio::spawn(poll);
+    bench.until_polls_wait(1).await;
+    bench.simulator.stop().await;
+    poll.await
+        .expect("the task ended")
+        .expect_err("the connection was cut");
+    bench
+        .try_call("getMe", json!({}))
+        .await
+        .expect_err("nobody listens");
+    assert_eq!(bench.simulator.calls().len(), 1);
+    assert_eq!(bench.simulator.counters().calls_of("getUpdates"), 1);
+}
