@@ -19,4 +19,7 @@ pub use ids::{
     Address, AgentId, ChannelId, ContactId, ConversationId, EndpointId, EventId, MessageId,
     OrganizationId,
 };
-pub use lane::{Attendant, Group, Handler, Lane, NotALane, Outcome, Policy, Work, Workers};
+pub use lane::{
+    Attendant, Group, Handler, Lane, LaneEnd, LaneRun, NotALane, Outcome, Policy, Work, Workers,
+    run_lane,
+};

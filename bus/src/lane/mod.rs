@@ -1,9 +1,17 @@
 //! Lanes: durable, ordered queues with at most one owner at a time.
 
+mod desk;
 mod group;
+mod item;
+mod job;
+mod measure;
+mod owner;
+mod runner;
+mod share;
 mod work;
 
 pub use group::Workers;
+pub use runner::{LaneEnd, LaneRun, run_lane};
 pub use work::{Attendant, Handler, Outcome, Policy, Work};
 
 use std::{fmt, str::FromStr};

@@ -1,0 +1,448 @@
+//! What the lane runner has on its desk: messages by key, who may go next, what waits until when. Does nothing by
+//! itself: it is told what came, how it ended, and the time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use chrono::Utc;
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::{
+    Policy,
+    item::{History, Item, Job, JobKind, Key, Report, Suspicion, Wait, Waiting, age},
+};
+use crate::{EventId, Tag, Taken};
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Item>,
+    /// A job of it is being worked on.
+    busy: bool,
+    /// It stands in the line of those who may go.
+    in_line: bool,
+    /// Not before.
+    due: Option<Instant>,
+    /// So many messages go one at a time, since a batch with them panicked.
+    single: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Desk {
+    policy: Policy,
+    /// Messages of one job, at most.
+    batch: usize,
+    queues: HashMap<Key, Queue>,
+    line: VecDeque<Key>,
+    dues: BTreeSet<(Instant, Key)>,
+    busy: usize,
+    paused: Option<Instant>,
+    /// Pauses without a success in between.
+    pauses: u32,
+    /// After a pause one job goes first, to see.
+    probing: bool,
+    /// When each unsettled message was taken. Tags rise, so the first is the oldest.
+    unsettled: BTreeMap<Tag, Instant>,
+    /// To be settled.
+    finished: Vec<(Tag, Option<EventId>)>,
+    /// Of messages that were given back.
+    memory: HashMap<EventId, History>,
+    /// Finished, but the bus may not know.
+    done: HashSet<EventId>,
+}
+
+impl Queue {
+    /// Whether it has something to do and nothing holds it up.
+    fn may_line_up(&self) -> bool {
+        !self.busy && !self.in_line && self.due.is_none() && !self.waiting.is_empty()
+    }
+}
+
+impl Desk {
+    pub fn new(policy: Policy, batch: usize) -> Self {
+        Self {
+            policy,
+            batch: batch.max(1),
+            queues: HashMap::new(),
+            line: VecDeque::new(),
+            dues: BTreeSet::new(),
+            busy: 0,
+            paused: None,
+            pauses: 0,
+            probing: false,
+            unsettled: BTreeMap::new(),
+            finished: Vec::new(),
+            memory: HashMap::new(),
+            done: HashSet::new(),
+        }
+    }
+
+    /// Puts a message on the desk. Answers whether it may have brought down a worker before.
+    pub fn accept(&mut self, taken: Taken, key: Option<String>, now: Instant) -> Suspicion {
+        self.unsettled.insert(taken.tag, now);
+        let (envelope, unreadable) = match (taken.envelope, key.is_some()) {
+            (Ok(envelope), true) => (Some(envelope), None),
+            (Ok(_), false) => (None, Some("its key could not be told".to_owned())),
+            (Err(error), _) => (None, Some(error.to_string())),
+        };
+        if taken.redeliveries == 0 {
+            // What is given back comes again before anything new: all that was remembered is settled by now.
+            self.memory.clear();
+            self.done.clear();
+        }
+        let id = envelope.as_ref().map(|envelope| envelope.id);
+        if id.is_some_and(|id| self.done.remove(&id)) {
+            self.finished.push((taken.tag, id));
+            return Suspicion::None;
+        }
+        let known = id.and_then(|id| self.memory.remove(&id));
+        let mut item = Item {
+            tag: taken.tag,
+            redeliveries: taken.redeliveries,
+            body: taken.body,
+            id,
+            time: envelope.as_ref().map_or_else(Utc::now, |e| e.time),
+            envelope,
+            history: known.unwrap_or_else(|| History {
+                inherited: taken.redeliveries,
+                ..History::default()
+            }),
+            verdict: unreadable,
+        };
+        let suspicion = self.suspicion(&item);
+        if suspicion == Suspicion::Certain && item.verdict.is_none() {
+            item.verdict = Some(format!(
+                "handed out {} times without an outcome",
+                item.redeliveries
+            ));
+        }
+        let key = Key::from(key.unwrap_or_default());
+        self.queues
+            .entry(Arc::clone(&key))
+            .or_default()
+            .waiting
+            .push_back(item);
+        self.line_up(&key);
+        suspicion
+    }
+
+    /// The bus counts crashes and give-backs alike, and a message may be given back once per hold limit for as long
+    /// as it lives; only what exceeds that speaks of crashes.
+    fn suspicion(&self, item: &Item) -> Suspicion {
+        if item.history.survived {
+            return Suspicion::None;
+        }
+        let holds = age(item.time).as_secs_f64() / self.policy.hold_limit.as_secs_f64().max(0.001);
+        // A negative or huge number saturates.
+        let excess = item.history.inherited.saturating_sub(holds as u32);
+        if excess >= self.policy.crash_limit {
+            Suspicion::Certain
+        } else if excess >= self.policy.crash_limit.div_ceil(2) {
+            Suspicion::Possible
+        } else {
+            Suspicion::None
+        }
+    }
+
+    /// Lets a key stand in line if it has something to do and nothing holds it up.
+    fn line_up(&mut self, key: &Key) {
+        let Some(queue) = self.queues.get_mut(key) else {
+            return;
+        };
+        if queue.may_line_up() {
+            queue.in_line = true;
+            self.line.push_back(Arc::clone(key));
+        }
+    }
+
+    /// The next thing to work on, if anything may begin now.
+    pub fn next_job(&mut self, now: Instant) -> Option<Job> {
+        self.pass_time(now);
+        let limit = if self.probing {
+            1
+        } else {
+            self.policy.concurrency.max(1)
+        };
+        if self.paused.is_some() || self.busy >= limit {
+            return None;
+        }
+        let key = self.line.pop_front()?;
+        let queue = self.queues.get_mut(&key)?;
+        queue.in_line = false;
+        queue.busy = true;
+        self.busy += 1;
+        let size = if queue.single > 0 { 1 } else { self.batch };
+        let mut kind = JobKind::Handle;
+        let mut items = Vec::new();
+        while items.len() < size {
+            let Some(item) = queue.waiting.front_mut() else {
+                break;
+            };
+            let special = treatment(item, self.policy.max_age);
+            if special != JobKind::Handle && !items.is_empty() {
+                break;
+            }
+            items.extend(queue.waiting.pop_front());
+            if special != JobKind::Handle {
+                kind = special;
+                break;
+            }
+        }
+        Some(Job { key, kind, items })
+    }
+
+    /// Wakes what has waited long enough.
+    fn pass_time(&mut self, now: Instant) {
+        if self.paused.is_some_and(|until| until <= now) {
+            self.paused = None;
+            self.probing = true;
+        }
+        while let Some((due, _)) = self.dues.first()
+            && *due <= now
+        {
+            let Some((_, key)) = self.dues.pop_first() else {
+                break;
+            };
+            if let Some(queue) = self.queues.get_mut(&key) {
+                queue.due = None;
+            }
+            self.line_up(&key);
+            self.tidy(&key);
+        }
+    }
+
+    /// Takes note of how a job ended.
+    pub fn complete(&mut self, report: Report, now: Instant) -> Option<Waiting> {
+        let Report {
+            key,
+            finished,
+            mut left,
+            wait,
+        } = report;
+        self.busy = self.busy.saturating_sub(1);
+        if !finished.is_empty() && self.paused.is_none() {
+            self.probing = false;
+            self.pauses = 0;
+        }
+        if let Some(queue) = self.queues.get_mut(&key) {
+            queue.busy = false;
+            queue.single = queue.single.saturating_sub(finished.len());
+        }
+        self.finished
+            .extend(finished.iter().map(|item| (item.tag, item.id)));
+        let waiting = wait.and_then(|wait| self.decide(&key, &mut left, wait, now));
+        if let Some(queue) = self.queues.get_mut(&key) {
+            for item in left.into_iter().rev() {
+                queue.waiting.push_front(item);
+            }
+        }
+        match waiting {
+            // The one that found out goes first when it ends.
+            Some(Waiting::Lane { .. }) => self.line_up_first(&key),
+            Some(Waiting::Key { .. }) | None => self.line_up(&key),
+        }
+        self.tidy(&key);
+        waiting
+    }
+
+    /// Decides how long the first of `left` waits, and whether it is tried again at all.
+    fn decide(
+        &mut self,
+        key: &Key,
+        left: &mut [Item],
+        wait: Wait,
+        now: Instant,
+    ) -> Option<Waiting> {
+        let count = left.len();
+        let first = left.first_mut()?;
+        first.history.survived = true;
+        match wait {
+            Wait::Retry { after, reason } => Some(self.retry(key, first, after, reason, now)),
+            Wait::Pause { after, reason } => {
+                exhaust_by_age(first, self.policy.max_age, &reason);
+                Some(self.pause(after, reason, now))
+            }
+            Wait::Panicked if count > 1 => {
+                // Which one it was is not known: none is charged, each goes alone.
+                if let Some(queue) = self.queues.get_mut(key) {
+                    queue.single = count;
+                }
+                None
+            }
+            Wait::Panicked => {
+                first.history.panics += 1;
+                let panics = first.history.panics;
+                if panics >= self.policy.crash_limit {
+                    first.verdict = Some(format!("its handler panicked {panics} times"));
+                    return None;
+                }
+                let reason = "its handler panicked".to_owned();
+                Some(self.retry(key, first, None, reason, now))
+            }
+        }
+    }
+
+    fn retry(
+        &mut self,
+        key: &Key,
+        item: &mut Item,
+        after: Option<Duration>,
+        reason: String,
+        now: Instant,
+    ) -> Waiting {
+        item.history.attempts += 1;
+        let attempt = item.history.attempts;
+        let gave_up = item.history.exhausted.is_some();
+        if !gave_up && attempt >= self.policy.max_attempts {
+            item.history.exhausted = Some(format!("gave up after {attempt} tries: {reason}"));
+        } else {
+            exhaust_by_age(item, self.policy.max_age, &reason);
+        }
+        // Giving up needs no further wait, unless giving up itself is what has to be tried again.
+        let wait = match &item.history.exhausted {
+            Some(_) if !gave_up => Duration::ZERO,
+            Some(_) | None => self.delay(after, attempt),
+        };
+        let due = now + wait;
+        if let Some(queue) = self.queues.get_mut(key) {
+            queue.due = Some(due);
+        }
+        self.dues.insert((due, Arc::clone(key)));
+        Waiting::Key {
+            id: item.id,
+            attempt,
+            wait,
+            reason,
+        }
+    }
+
+    fn pause(&mut self, after: Option<Duration>, reason: String, now: Instant) -> Waiting {
+        if self.paused.is_none() {
+            self.pauses = self.pauses.saturating_add(1);
+        }
+        let wait = self.delay(after, self.pauses);
+        self.paused = Some(self.paused.unwrap_or(now).max(now + wait));
+        Waiting::Lane { wait, reason }
+    }
+
+    /// What was asked for, within bounds and a little more so that not all come back at once; otherwise the backoff.
+    fn delay(&self, after: Option<Duration>, attempt: u32) -> Duration {
+        match after {
+            Some(after) => {
+                let asked = after.min(self.policy.longest_wait);
+                asked + asked.mul_f64(rand::rng().random_range(0.0..0.1))
+            }
+            None => self.policy.backoff.delay(attempt),
+        }
+    }
+
+    fn line_up_first(&mut self, key: &Key) {
+        let Some(queue) = self.queues.get_mut(key) else {
+            return;
+        };
+        if queue.may_line_up() {
+            queue.in_line = true;
+            self.line.push_front(Arc::clone(key));
+        }
+    }
+
+    /// Forgets a key that has nothing left to remember.
+    fn tidy(&mut self, key: &Key) {
+        let idle = |queue: &Queue| {
+            !queue.busy && !queue.in_line && queue.due.is_none() && queue.waiting.is_empty()
+        };
+        if self.queues.get(key).is_some_and(idle) {
+            self.queues.remove(key);
+        }
+    }
+
+    /// When something changes by itself: a key or the lane has waited long enough.
+    pub fn next_due(&self) -> Option<Instant> {
+        match self.paused {
+            Some(until) => Some(until),
+            None => self.dues.first().map(|(due, _)| *due),
+        }
+    }
+
+    /// Until when the lane is paused.
+    pub fn paused(&self) -> Option<Instant> {
+        self.paused
+    }
+
+    /// When the oldest unsettled message has been held for as long as it may; at once when the pause of the lane is
+    /// going to outlast that.
+    pub fn give_back_at(&self) -> Option<Instant> {
+        let (_, oldest) = self.unsettled.first_key_value()?;
+        let limit = *oldest + self.policy.hold_limit;
+        match self.paused {
+            Some(until) if until > limit => Some(*oldest),
+            Some(_) | None => Some(limit),
+        }
+    }
+
+    pub fn is_busy(&self) -> bool {
+        self.busy > 0
+    }
+
+    /// How many messages are on the desk and not settled.
+    pub fn held(&self) -> usize {
+        self.unsettled.len()
+    }
+
+    /// What is finished and has to be settled.
+    pub fn take_finished(&mut self) -> Vec<(Tag, Option<EventId>)> {
+        std::mem::take(&mut self.finished)
+    }
+
+    pub fn settled(&mut self, tags: &[(Tag, Option<EventId>)]) {
+        for (tag, _) in tags {
+            self.unsettled.remove(tag);
+        }
+    }
+
+    /// The bus may or may not have taken note of these.
+    pub fn unsure(&mut self, tags: Vec<(Tag, Option<EventId>)>) {
+        self.done.extend(tags.into_iter().filter_map(|(_, id)| id));
+    }
+
+    /// Clears the desk since everything on it goes back to the lane. What was learnt is kept: tries, waits, and what
+    /// is finished although the bus does not know. Nothing may be in flight.
+    pub fn give_back(&mut self) {
+        let finished = self.take_finished();
+        self.unsure(finished);
+        self.unsettled.clear();
+        self.line.clear();
+        self.busy = 0;
+        for queue in self.queues.values_mut() {
+            queue.in_line = false;
+            queue.busy = false;
+            for item in queue.waiting.drain(..) {
+                if let Some(id) = item.id {
+                    self.memory.insert(id, item.history);
+                }
+            }
+        }
+        self.queues.retain(|_, queue| queue.due.is_some());
+    }
+}
+
+fn exhaust_by_age(item: &mut Item, max_age: Duration, reason: &str) {
+    if item.history.exhausted.is_none() && age(item.time) >= max_age {
+        item.history.exhausted = Some(format!("too old: {reason}"));
+    }
+}
+
+/// How the message is to be treated; sets the reason when it has become too old before its first try.
+fn treatment(item: &mut Item, max_age: Duration) -> JobKind {
+    if item.verdict.is_some() {
+        return JobKind::Dead;
+    }
+    exhaust_by_age(item, max_age, "it waited for too long");
+    if item.history.exhausted.is_some() {
+        return JobKind::Exhausted;
+    }
+    JobKind::Handle
+}

@@ -1,0 +1,169 @@
+//! Working on one job: the messages of one key, handled, told to the dead letters where they are dead.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use chrono::Utc;
+use futures::FutureExt;
+use tributary_base::backoff::Backoff;
+
+use super::{
+    Handler, Lane, Outcome, Work,
+    item::{Item, Job, JobKind, Report, Wait, age},
+    measure,
+};
+use crate::{Bus, DeadId, DeadLetter, Envelope, Lease};
+
+/// What a job needs besides its messages.
+pub(super) struct Bench {
+    pub bus: Arc<dyn Bus>,
+    pub lane: Lane,
+    pub handler: Arc<dyn Handler>,
+    pub lease: Lease,
+}
+
+impl Bench {
+    /// Works on the job to its end. Dead letters are durable when it returns; only then may their messages be settled.
+    pub async fn work(&self, job: Job) -> Report {
+        let Job {
+            key,
+            kind,
+            mut items,
+        } = job;
+        let begun = Instant::now();
+        let outcomes = match kind {
+            JobKind::Handle => self.handle(&mut items).await,
+            JobKind::Exhausted => self.exhausted(&mut items).await,
+            JobKind::Dead => Some(vec![Outcome::Dead {
+                reason: verdict(&items),
+            }]),
+        };
+        measure::handled(&self.lane, begun.elapsed());
+        let (finished, wait, letters) = self.judge(&items, outcomes);
+        let mut left = items.split_off(finished);
+        for item in &mut left {
+            if item.envelope.is_none() && item.id.is_some() {
+                item.envelope = Envelope::parse(&item.body).ok();
+            }
+        }
+        self.bury(letters).await;
+        Report {
+            key,
+            finished: items,
+            left,
+            wait,
+        }
+    }
+
+    /// `None`: it panicked.
+    async fn handle(&self, items: &mut [Item]) -> Option<Vec<Outcome>> {
+        let batch = items.iter_mut().filter_map(work).collect();
+        AssertUnwindSafe(self.handler.handle(batch, &self.lease))
+            .catch_unwind()
+            .await
+            .ok()
+    }
+
+    async fn exhausted(&self, items: &mut [Item]) -> Option<Vec<Outcome>> {
+        let item = items.first_mut()?;
+        let reason = item.history.exhausted.clone().unwrap_or_default();
+        let work = work(item)?;
+        AssertUnwindSafe(self.handler.exhausted(work, reason, &self.lease))
+            .catch_unwind()
+            .await
+            .ok()
+            .map(|outcome| vec![outcome])
+    }
+
+    /// How many messages are finished, what the next one waits for, and who is dead.
+    fn judge(
+        &self,
+        items: &[Item],
+        outcomes: Option<Vec<Outcome>>,
+    ) -> (usize, Option<Wait>, Vec<DeadLetter>) {
+        let Some(outcomes) = outcomes else {
+            measure::outcome(&self.lane, "panic", 1);
+            return (0, Some(Wait::Panicked), Vec::new());
+        };
+        let mut letters = Vec::new();
+        let mut outcomes = outcomes.into_iter();
+        for (n, item) in items.iter().enumerate() {
+            let outcome = outcomes.next().unwrap_or_else(|| Outcome::Retry {
+                after: None,
+                reason: "the handler gave no outcome".to_owned(),
+            });
+            let wait = match outcome {
+                Outcome::Done => None,
+                Outcome::Dead { reason } => {
+                    letters.push(self.letter(item, reason));
+                    None
+                }
+                Outcome::Retry { after, reason } => Some(Wait::Retry { after, reason }),
+                Outcome::Pause { after, reason } => Some(Wait::Pause { after, reason }),
+            };
+            if let Some(wait) = wait {
+                let name = match wait {
+                    Wait::Pause { .. } => "pause",
+                    Wait::Retry { .. } | Wait::Panicked => "retry",
+                };
+                measure::outcome(&self.lane, "done", n - letters.len());
+                measure::outcome(&self.lane, "dead", letters.len());
+                measure::outcome(&self.lane, name, 1);
+                return (n, Some(wait), letters);
+            }
+        }
+        measure::outcome(&self.lane, "done", items.len() - letters.len());
+        measure::outcome(&self.lane, "dead", letters.len());
+        (items.len(), None, letters)
+    }
+
+    fn letter(&self, item: &Item, reason: String) -> DeadLetter {
+        let message_id = item.id.map(|id| id.to_string());
+        tracing::warn!(lane = %self.lane, message_id, reason, "message goes to the dead letters");
+        DeadLetter {
+            id: DeadId(uuid::Uuid::now_v7()),
+            lane: self.lane.clone(),
+            reason,
+            at: Utc::now(),
+            body: item.body.clone(),
+        }
+    }
+
+    /// Tries until it is durable, or the lane is lost and with it the right to settle.
+    async fn bury(&self, letters: Vec<DeadLetter>) {
+        if letters.is_empty() {
+            return;
+        }
+        let until_durable = async {
+            for attempt in 1_u32.. {
+                if self.lease.is_fresh() {
+                    match self.bus.bury(letters.clone()).await {
+                        Ok(()) => return,
+                        Err(error) => {
+                            tracing::warn!(lane = %self.lane, %error, "dead letters cannot be kept yet");
+                        }
+                    }
+                }
+                tokio::time::sleep(Backoff::SERVER.delay(attempt)).await;
+            }
+        };
+        tokio::select! {
+            () = until_durable => {}
+            () = self.lease.lost() => {}
+        }
+    }
+}
+
+fn work(item: &mut Item) -> Option<Work> {
+    let envelope = item.envelope.take()?;
+    Some(Work {
+        attempt: item.history.attempts.saturating_add(1),
+        age: age(envelope.time),
+        redeliveries: item.redeliveries,
+        envelope,
+    })
+}
+
+fn verdict(items: &[Item]) -> String {
+    let found = items.first().and_then(|item| item.verdict.clone());
+    found.unwrap_or_default()
+}
