@@ -13,6 +13,7 @@ pub mod server;
 mod sink;
 mod store;
 mod telegram;
+mod widget;
 
 pub use accounts::{Account, Accounts};
 pub use connector::{

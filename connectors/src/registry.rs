@@ -6,10 +6,13 @@ use serde::Deserialize;
 use toml::Table;
 use tributary_config::{Channel, Problem, Settings};
 
-use crate::{Asset, Connector, Context, Factory, telegram};
+use crate::{Asset, Connector, Context, Factory, telegram, widget};
 
 /// The channels, in alphabetical order.
-const REGISTRY: &[Entry] = &[entry::<telegram::Telegram>()];
+const REGISTRY: &[Entry] = &[
+    entry::<telegram::Telegram>(),
+    entry::<widget::WidgetFactory>(),
+];
 
 type Build = fn(Table, &Context) -> Result<Arc<dyn Connector>, Vec<Problem>>;
 

@@ -9,8 +9,8 @@ impl From<MailboxError> for SendError {
     fn from(error: MailboxError) -> Self {
         match error {
             MailboxError::UnknownVisitor => unknown_visitor(),
-            MailboxError::Database(reason) => Self::Unavailable {
-                reason: reason.to_string(),
+            MailboxError::Deadline | MailboxError::Database(_) => Self::Unavailable {
+                reason: error.to_string(),
             },
         }
     }
@@ -48,9 +48,13 @@ mod tests {
     #[test]
     fn each_failure_has_its_meaning() {
         let away = MailboxError::Database(DatabaseError::Sqlx(sqlx::Error::PoolTimedOut));
-        let rows: [(SendError, &str); 5] = [
-            (MailboxError::UnknownVisitor.into(), "unreachable (unknown_visitor)"),
+        let rows: [(SendError, &str); 6] = [
+            (
+                MailboxError::UnknownVisitor.into(),
+                "unreachable (unknown_visitor)",
+            ),
             (away.into(), "unavailable"),
+            (MailboxError::Deadline.into(), "unavailable"),
             (Unfit::Address.into(), "unreachable (unknown_visitor)"),
             (Unfit::Content.into(), "rejected (unsupported_content)"),
             (Unfit::Part.into(), "rejected (too_many_parts)"),

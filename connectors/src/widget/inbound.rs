@@ -21,7 +21,16 @@ const TITLE_LIMIT: usize = 300;
 const LOCALE_LIMIT: usize = 35;
 /// Query parameters that may be a secret of the site; their values stay there.
 const SECRETIVE: [&str; 10] = [
-    "token", "secret", "password", "passwd", "code", "key", "auth", "session", "signature", "jwt",
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "code",
+    "key",
+    "auth",
+    "session",
+    "signature",
+    "jwt",
 ];
 
 /// Who writes, and where.
@@ -221,7 +230,13 @@ mod tests {
     fn a_message_has_the_same_id_however_often_it_comes() {
         let writer = writer();
         let once = || {
-            let written = to_event(message("c1", "Hi"), "{}".to_owned(), &writer, 10, Utc::now());
+            let written = to_event(
+                message("c1", "Hi"),
+                "{}".to_owned(),
+                &writer,
+                10,
+                Utc::now(),
+            );
             written.ok().expect("a good message")
         };
         let (first, second) = (once(), once());
@@ -256,7 +271,13 @@ mod tests {
             let result = to_event(message, String::new(), &writer(), 10, Utc::now());
             assert_eq!(result.err(), Some(code));
         }
-        let exact = to_event(message("c1", &"ї".repeat(10)), String::new(), &writer(), 10, Utc::now());
+        let exact = to_event(
+            message("c1", &"ї".repeat(10)),
+            String::new(),
+            &writer(),
+            10,
+            Utc::now(),
+        );
         assert!(exact.is_ok());
     }
 
@@ -279,7 +300,10 @@ mod tests {
 
     #[test]
     fn urls_without_secrets_stay_as_they_are() {
-        for url in ["https://shop.example/?a=1&b=%20c", "http://127.0.0.1:8080/x"] {
+        for url in [
+            "https://shop.example/?a=1&b=%20c",
+            "http://127.0.0.1:8080/x",
+        ] {
             assert_eq!(clean_url(url).as_deref(), Some(url));
         }
         assert_eq!(

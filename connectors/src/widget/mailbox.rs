@@ -23,6 +23,8 @@ pub(super) struct Mailbox {
 pub(super) enum MailboxError {
     #[error("no such visitor has ever written")]
     UnknownVisitor,
+    #[error("mailbox did not answer in time")]
+    Deadline,
     #[error(transparent)]
     Database(#[from] DatabaseError),
 }
@@ -93,7 +95,11 @@ pub(super) struct Sent {
 }
 
 impl Mailbox {
-    pub(super) fn new(database: Database, organization: OrganizationId, channel: ChannelId) -> Self {
+    pub(super) fn new(
+        database: Database,
+        organization: OrganizationId,
+        channel: ChannelId,
+    ) -> Self {
         Self {
             database,
             organization,
@@ -209,7 +215,10 @@ impl Mailbox {
     }
 
     /// How far the visitor's mailbox has come; `None` when there is none.
-    pub(super) async fn position(&self, visitor: Visitor) -> Result<Option<Position>, MailboxError> {
+    pub(super) async fn position(
+        &self,
+        visitor: Visitor,
+    ) -> Result<Option<Position>, MailboxError> {
         Ok(on!(read &self.database, db => sqlx::query_as(
             "SELECT seq, delivered, read FROM widget_visitors WHERE channel_id = $1 AND visitor = $2",
         )

@@ -64,8 +64,8 @@ mod tests {
             index: 2,
             content: Content::text("<b>1 & 2</b>\n\u{0} \"ок\""),
         };
-        let (to, draft) = to_draft(&part, &context(&visitor.to_string()), Utc::now())
-            .expect("text fits");
+        let (to, draft) =
+            to_draft(&part, &context(&visitor.to_string()), Utc::now()).expect("text fits");
         assert_eq!(to, visitor);
         assert_eq!((draft.part, draft.client_id), (2, None));
         assert_eq!(

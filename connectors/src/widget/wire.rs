@@ -200,8 +200,6 @@ pub(super) enum Code {
 /// Why the connection is closed, in numbers (4000 and up are ours, RFC 6455 section 7.4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Close {
-    /// This worker stops; others go on.
-    Restart,
     Unavailable,
     BadFrames,
     BadToken,
@@ -214,7 +212,6 @@ pub(super) enum Close {
 impl Close {
     pub(super) fn code(self) -> u16 {
         match self {
-            Self::Restart => 1012,
             Self::Unavailable => 1013,
             Self::BadFrames => 4400,
             Self::BadToken => 4401,
@@ -226,7 +223,6 @@ impl Close {
 
     pub(super) fn reason(self) -> &'static str {
         match self {
-            Self::Restart => "restart",
             Self::Unavailable => "unavailable",
             Self::BadFrames => "bad frames",
             Self::BadToken => "bad token",
@@ -273,12 +269,20 @@ mod tests {
         let hello = r#"{"t":"hello","v":1,"channel":"demo","token":"v1.a.b","since":41,"page":{"url":"https://shop.example/p/7","title":"P","ref":"https://google.example/"},"locale":"uk","caps":["later"]}"#;
         assert!(matches!(
             Request::parse(hello),
-            Ok(Request::Hello(Hello { v: 1, since: 41, .. }))
+            Ok(Request::Hello(Hello {
+                v: 1,
+                since: 41,
+                ..
+            }))
         ));
         let bare = r#"{"t":"hello","v":1}"#;
         assert!(matches!(
             Request::parse(bare),
-            Ok(Request::Hello(Hello { since: 0, token: None, .. }))
+            Ok(Request::Hello(Hello {
+                since: 0,
+                token: None,
+                ..
+            }))
         ));
         let send = r#"{"t":"send","client_id":"c1","body":{"type":"text","text":"Hi"},"mood":1}"#;
         let Ok(Request::Send(message)) = Request::parse(send) else {
@@ -294,7 +298,10 @@ mod tests {
             Request::parse(r#"{"t":"read","upto":4}"#),
             Ok(Request::Read { upto: 4 })
         ));
-        assert!(matches!(Request::parse(r#"{"t":"ping"}"#), Ok(Request::Ping)));
+        assert!(matches!(
+            Request::parse(r#"{"t":"ping"}"#),
+            Ok(Request::Ping)
+        ));
     }
 
     #[test]
@@ -306,13 +313,25 @@ mod tests {
         let press = r#"{"t":"send","client_id":"c1","body":{"type":"press","button":"b1"}}"#;
         assert!(matches!(
             Request::parse(press),
-            Ok(Request::Send(Message { body: Body::Unknown, .. }))
+            Ok(Request::Send(Message {
+                body: Body::Unknown,
+                ..
+            }))
         ));
     }
 
     #[test]
     fn what_cannot_be_read_names_its_message_where_possible() {
-        for text in ["", "hi", "[]", "7", "null", r#"{"v":1}"#, r#"{"t":7}"#, r#"{"t":"read"}"#] {
+        for text in [
+            "",
+            "hi",
+            "[]",
+            "7",
+            "null",
+            r#"{"v":1}"#,
+            r#"{"t":7}"#,
+            r#"{"t":"read"}"#,
+        ] {
             assert!(Request::parse(text).is_err(), "{text}");
         }
         let broken = r#"{"t":"send","client_id":"c9","body":{"type":"text","text":7}}"#;

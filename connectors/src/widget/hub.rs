@@ -1,0 +1,245 @@
+//! From the worker that put something into a mailbox to the worker that holds the visitor's connections.
+//!
+//! A process listens once to the notices of its bus, whatever the number of its widgets. A notice says where a mailbox
+//! ends now, never what is in it. A lost one does no harm: visitors ping, and each ping looks into the mailbox.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, Once, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use tokio::{sync::Notify, time::timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::debug;
+use tributary_base::backoff::Backoff;
+use tributary_bus::{Bus, Notice};
+
+use super::token::Visitor;
+
+const TOPIC: &str = "widget.mailbox";
+const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// One per bus, hence one per process outside of tests.
+static HUBS: Mutex<BTreeMap<usize, Weak<Hub>>> = Mutex::new(BTreeMap::new());
+
+/// Knows the connections of this process.
+pub(super) struct Hub {
+    bus: Arc<dyn Bus>,
+    lines: Mutex<HashMap<Visitor, Vec<Arc<Line>>>>,
+    listening: Once,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+/// How news reach one connection. Only the latest matters, so it holds no queue.
+pub(super) struct Line {
+    channel: Arc<str>,
+    /// The mailbox is said to end here.
+    seq: AtomicI64,
+    /// The visitor is said to have read up to here.
+    read: AtomicI64,
+    /// News may have been lost: the mailbox itself must be asked.
+    lost: AtomicBool,
+    replaced: AtomicBool,
+    wake: Notify,
+}
+
+/// What a connection is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct News {
+    pub(super) seq: i64,
+    pub(super) read: i64,
+    pub(super) lost: bool,
+    /// Newer connections of the same visitor took this one's place.
+    pub(super) replaced: bool,
+}
+
+/// The body of a notice; names no text.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+struct Note {
+    channel: String,
+    visitor: uuid::Uuid,
+    seq: i64,
+    read: i64,
+}
+
+/// A connection's place at the hub, given up when dropped.
+pub(super) struct Subscription {
+    hub: Arc<Hub>,
+    visitor: Visitor,
+    line: Arc<Line>,
+}
+
+impl Hub {
+    /// The hub of a bus.
+    pub(super) fn of(bus: &Arc<dyn Bus>) -> Arc<Self> {
+        let key = Arc::as_ptr(bus).cast::<()>().addr();
+        let mut hubs = HUBS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hub) = hubs.get(&key).and_then(Weak::upgrade) {
+            return hub;
+        }
+        hubs.retain(|_, hub| hub.strong_count() > 0);
+        let stop = CancellationToken::new();
+        let hub = Arc::new(Self {
+            // Holding the bus keeps its address from being another's.
+            bus: Arc::clone(bus),
+            lines: Mutex::default(),
+            listening: Once::new(),
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+        });
+        hubs.insert(key, Arc::downgrade(&hub));
+        hub
+    }
+
+    /// Adds a connection. Beyond `limit` of one visitor the oldest are told to go.
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        channel: &Arc<str>,
+        visitor: Visitor,
+        limit: usize,
+    ) -> Subscription {
+        self.listening.call_once(|| {
+            let (hub, bus) = (Arc::downgrade(self), Arc::clone(&self.bus));
+            tokio::spawn(listen(hub, bus, self.stop.clone()));
+        });
+        let line = Arc::new(Line {
+            channel: Arc::clone(channel),
+            seq: AtomicI64::new(0),
+            read: AtomicI64::new(0),
+            lost: AtomicBool::new(false),
+            replaced: AtomicBool::new(false),
+            wake: Notify::new(),
+        });
+        let mut lines = self.lines();
+        let own = lines.entry(visitor).or_default();
+        own.push(Arc::clone(&line));
+        let excess = own.len().saturating_sub(limit);
+        for oldest in own.drain(..excess) {
+            oldest.replaced.store(true, Ordering::Release);
+            oldest.wake.notify_one();
+        }
+        own.shrink_to_fit();
+        Subscription {
+            hub: Arc::clone(self),
+            visitor,
+            line,
+        }
+    }
+
+    /// Tells all processes that a mailbox ends at `seq` now and was read up to `read` (0: no news).
+    pub(super) async fn announce(&self, channel: &str, visitor: Visitor, seq: i64, read: i64) {
+        let note = Note {
+            channel: channel.to_owned(),
+            visitor: visitor.0,
+            seq,
+            read,
+        };
+        let body = serde_json::to_vec(&note).expect("a note has string keys only");
+        let notice = Notice {
+            topic: TOPIC.to_owned(),
+            body: body.into(),
+        };
+        let told = timeout(ANNOUNCE_DEADLINE, self.bus.announce(notice)).await;
+        if !matches!(told, Ok(Ok(()))) {
+            debug!(
+                channel_id = channel,
+                "notice not sent; the next ping of the visitor makes up for it"
+            );
+        }
+    }
+
+    fn tell(&self, notice: &Notice) {
+        if notice.topic != TOPIC {
+            return;
+        }
+        let Ok(note) = serde_json::from_slice::<Note>(&notice.body) else {
+            return;
+        };
+        let lines = self.lines();
+        let own = lines.get(&Visitor(note.visitor));
+        for line in own.into_iter().flatten() {
+            if *line.channel == *note.channel {
+                line.seq.fetch_max(note.seq, Ordering::AcqRel);
+                line.read.fetch_max(note.read, Ordering::AcqRel);
+                line.wake.notify_one();
+            }
+        }
+    }
+
+    /// Notices may have been missed.
+    fn doubt_all(&self) {
+        for line in self.lines().values().flatten() {
+            line.lost.store(true, Ordering::Release);
+            line.wake.notify_one();
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<Visitor, Vec<Arc<Line>>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subscription {
+    /// Waits for news. Cancelling the wait loses nothing.
+    pub(super) async fn news(&self) -> News {
+        self.line.wake.notified().await;
+        News {
+            seq: self.line.seq.load(Ordering::Acquire),
+            read: self.line.read.load(Ordering::Acquire),
+            lost: self.line.lost.swap(false, Ordering::AcqRel),
+            replaced: self.line.replaced.load(Ordering::Acquire),
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut lines = self.hub.lines();
+        if let Some(own) = lines.get_mut(&self.visitor) {
+            own.retain(|line| !Arc::ptr_eq(line, &self.line));
+            if own.is_empty() {
+                lines.remove(&self.visitor);
+            }
+        }
+    }
+}
+
+async fn listen(hub: Weak<Hub>, bus: Arc<dyn Bus>, stop: CancellationToken) {
+    let mut attempt = 0;
+    loop {
+        let notices = tokio::select! {
+            () = stop.cancelled() => return,
+            notices = bus.notices() => notices,
+        };
+        if let Ok(mut notices) = notices {
+            attempt = 0;
+            match hub.upgrade() {
+                Some(hub) => hub.doubt_all(),
+                None => return,
+            }
+            loop {
+                let notice = tokio::select! {
+                    () = stop.cancelled() => return,
+                    notice = notices.next() => notice,
+                };
+                match (notice, hub.upgrade()) {
+                    (Some(notice), Some(hub)) => hub.tell(&notice),
+                    (None, Some(_)) => break,
+                    (_, None) => return,
+                }
+            }
+        }
+        attempt += 1;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(Backoff::SERVER.delay(attempt)) => {}
+        }
+    }
+}
