@@ -2,6 +2,7 @@
 //!
 //! Knows no channel and no conversation rule: it carries. Only `amqp` imports lapin.
 
+pub mod amqp;
 mod bus;
 pub mod embedded;
 mod envelope;
@@ -9,6 +10,7 @@ mod ids;
 mod lane;
 pub mod message;
 
+pub use amqp::AmqpBus;
 pub use bus::{
     Bus, BusError, BusState, Claim, DeadId, DeadLetter, Destination, EventFilter, Intake, LaneSpec,
     Lease, Membership, Moved, Notice, Publication, PublishError, Tag, Taken,

@@ -1,0 +1,274 @@
+//! Owning a lane: an exclusive queue on the consuming connection, and the proofs that it is still there.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use lapin::{
+    Channel,
+    options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions},
+    types::{FieldTable, ShortString},
+};
+use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    intake::AmqpIntake,
+    link::Link,
+    topology::{Names, PASSIVE},
+};
+use crate::{BusError, Claim, Intake, Lane, Lease};
+
+/// How often to look whether the consumer of the last intake or owner is gone.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A lane that is owned through one connection, and no longer than that.
+pub(super) struct AmqpClaim {
+    lease: Lease,
+    hold: Arc<Hold>,
+    released: watch::Receiver<bool>,
+    /// Ends the keeper, which gives the lane back.
+    give_back: DropGuard,
+}
+
+/// What claim, keeper and intake share.
+pub(super) struct Hold {
+    pub(super) lane: Lane,
+    pub(super) queue: ShortString,
+    pub(super) link: Arc<Link>,
+    /// The AMQP channel of the latest intake, also after its end.
+    slot: Mutex<Option<Channel>>,
+    /// Cancelled when the lane is lost or given back.
+    pub(super) over: CancellationToken,
+    owner: ShortString,
+    /// Declared the exclusive queue.
+    lock: Channel,
+}
+
+impl AmqpClaim {
+    /// Becomes the owner, or answers `None` when somebody else is.
+    pub(super) async fn claim(
+        link: Arc<Link>,
+        lane: Lane,
+        names: Names,
+    ) -> Result<Option<Self>, BusError> {
+        let (queue, owner) = (names.lane(&lane)?, names.owner(&lane)?);
+        // The broker lets one connection declare its exclusive queue twice.
+        if !link.own(&lane) {
+            return Ok(None);
+        }
+        let asked = Instant::now();
+        let lock = match lock(&link, owner.clone()).await {
+            Ok(Some(lock)) => lock,
+            other => {
+                link.disown(&lane);
+                return other.map(|_| None);
+            }
+        };
+        let hold = Arc::new(Hold {
+            lane,
+            queue,
+            link,
+            slot: Mutex::default(),
+            over: CancellationToken::new(),
+            owner,
+            lock,
+        });
+        let (proven, proofs) = watch::channel(Some(asked));
+        let (done, released) = watch::channel(false);
+        let stop = CancellationToken::new();
+        let lease = Lease::new(proofs, hold.link.term());
+        let keeper = keep(Arc::clone(&hold), proven, stop.clone());
+        tokio::spawn(async move {
+            keeper.await;
+            done.send_replace(true);
+        });
+        Ok(Some(Self {
+            lease,
+            hold,
+            released,
+            give_back: stop.drop_guard(),
+        }))
+    }
+}
+
+#[async_trait]
+impl Claim for AmqpClaim {
+    fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
+    async fn take(&mut self, prefetch: u16) -> Result<Box<dyn Intake>, BusError> {
+        let hold = &self.hold;
+        if hold.over.is_cancelled() {
+            return Err(BusError::Lost(hold.lane.clone()));
+        }
+        hold.close_intake().await;
+        let channel = hold.link.channel().await?;
+        hold.wait_for_silence(&channel).await?;
+        let qos = channel.basic_qos(prefetch.max(1), BasicQosOptions::default());
+        hold.link.ask(qos).await?;
+        *hold.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel.clone());
+        let consumer = channel.basic_consume(
+            hold.queue.clone(),
+            ShortString::default(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        match hold.link.ask(consumer).await {
+            Ok(consumer) => Ok(Box::new(AmqpIntake::new(
+                Arc::clone(hold),
+                channel,
+                consumer,
+            ))),
+            Err(error) => {
+                hold.close_intake().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn release(self: Box<Self>) -> Result<(), BusError> {
+        let Self {
+            mut released,
+            give_back,
+            ..
+        } = *self;
+        drop(give_back);
+        // An error means that the keeper has ended.
+        drop(released.wait_for(|done| *done).await);
+        Ok(())
+    }
+}
+
+impl Hold {
+    /// Closes the AMQP channel of the present intake, which returns what is unsettled.
+    async fn close_intake(&self) {
+        let channel = self
+            .slot
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(channel) = channel else {
+            return;
+        };
+        if let Err(reason) = self.link.ask(channel.close(200, "OK".into())).await {
+            tracing::debug!(lane = %self.lane, %reason, "intake was closed already");
+        }
+    }
+
+    /// Waits until no consumer is attached to the lane. The broker answers a close before the queue has taken the
+    /// messages back; a consumer that came in between would see later messages first.
+    async fn wait_for_silence(&self, channel: &Channel) -> Result<(), BusError> {
+        let begun = Instant::now();
+        loop {
+            let question =
+                channel.queue_declare(self.queue.clone(), PASSIVE, FieldTable::default());
+            if self.link.ask(question).await?.consumer_count() == 0 {
+                return Ok(());
+            }
+            if begun.elapsed() > self.link.term() {
+                let reason = format!("somebody else consumes lane {}", self.lane);
+                return Err(BusError::Refused(reason));
+            }
+            tokio::select! {
+                () = self.over.cancelled() => return Err(BusError::Lost(self.lane.clone())),
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Returns what is unsettled, and only then lets the next owner in.
+    async fn give_back(&self) -> Result<(), BusError> {
+        self.close_intake().await;
+        let channel = self.link.channel().await?;
+        match self.wait_for_silence(&channel).await {
+            // A lane that was removed has no consumer either.
+            Ok(()) | Err(BusError::Refused(_) | BusError::Lost(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let options = QueueDeleteOptions::default();
+        self.link
+            .ask(self.lock.queue_delete(self.owner.clone(), options))
+            .await
+            .map(drop)
+    }
+}
+
+/// Declares the exclusive queue; `None` when another connection has it.
+async fn lock(link: &Link, owner: ShortString) -> Result<Option<Channel>, BusError> {
+    let channel = link.channel().await?;
+    let declare = channel.queue_declare(
+        owner,
+        QueueDeclareOptions::exclusive(),
+        FieldTable::default(),
+    );
+    match link.ask(declare.map(refusal_is_none)).await? {
+        Some(()) => Ok(Some(channel)),
+        None => Ok(None),
+    }
+}
+
+/// 405 RESOURCE_LOCKED is an answer and no error.
+fn refusal_is_none(declared: lapin::Result<lapin::Queue>) -> lapin::Result<Option<()>> {
+    use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+    match declared {
+        Ok(_) => Ok(Some(())),
+        Err(error) => match error.kind() {
+            lapin::ErrorKind::ProtocolError(reply)
+                if *reply.kind() == AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) =>
+            {
+                Ok(None)
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+/// Proves the ownership until it ends, then gives the lane back.
+async fn keep(hold: Arc<Hold>, proven: watch::Sender<Option<Instant>>, stop: CancellationToken) {
+    let lost = tokio::select! {
+        () = stop.cancelled() => None,
+        () = hold.link.ended() => Some(hold.link.reason()),
+        reason = prove(&hold, &proven) => Some(reason),
+    };
+    // First nobody may act on it any more, then it goes back.
+    proven.send_replace(None);
+    if let Some(reason) = lost {
+        hold.over.cancel();
+        tracing::warn!(lane = %hold.lane, reason, "lane lost");
+    }
+    if !hold.link.is_over()
+        && let Err(reason) = hold.give_back().await
+        && !hold.link.is_over()
+    {
+        // The lock would outlive the owner.
+        hold.link.end(format!(
+            "lane {} could not be given back: {reason}",
+            hold.lane
+        ));
+    }
+    hold.over.cancel();
+    hold.link.disown(&hold.lane);
+}
+
+/// Asks for the exclusive queue again and again, four times in the lease's term. Answers why it is no longer there.
+async fn prove(hold: &Hold, proven: &watch::Sender<Option<Instant>>) -> String {
+    let mut clock = tokio::time::interval(hold.link.term() / 4);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        clock.tick().await;
+        // What counts is when the question was sent: at that moment the lock was ours, or the answer is a refusal.
+        let asked = Instant::now();
+        let question = hold
+            .lock
+            .queue_declare(hold.owner.clone(), PASSIVE, FieldTable::default());
+        match hold.link.ask(question).await {
+            Ok(_) => drop(proven.send_replace(Some(asked))),
+            Err(reason) => return reason.to_string(),
+        }
+    }
+}

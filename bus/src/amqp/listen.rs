@@ -1,0 +1,158 @@
+//! Listening without taking part: notices, and copies of what is published. A private queue that vanishes with its
+//! connection, and is made anew on the next.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::Utc;
+use futures::{StreamExt, stream, stream::BoxStream};
+use lapin::{
+    Consumer,
+    message::Delivery,
+    options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::sync::DropGuard;
+use tributary_base::backoff::Backoff;
+
+use super::{Lines, link::Link, topology::short};
+use crate::{BusError, Moved, Notice};
+
+/// Messages that wait in the broker for a slow listener; the oldest are dropped.
+const IN_BROKER: i32 = 10_000;
+
+/// Messages that wait in this process for a slow listener; the oldest are dropped.
+const IN_PROCESS: usize = 1_000;
+
+/// What to listen to: pairs of exchange and binding key.
+type Sources = Vec<(ShortString, ShortString)>;
+
+/// The notices from now on.
+pub(super) async fn notices(lines: Arc<Lines>) -> Result<BoxStream<'static, Notice>, BusError> {
+    let sources = vec![(lines.names().live()?, ShortString::default())];
+    listen(lines, sources, |delivery| Notice {
+        topic: delivery.routing_key.to_string(),
+        body: Bytes::from(delivery.data),
+    })
+    .await
+}
+
+/// Copies of everything from now on.
+pub(super) async fn tail(lines: Arc<Lines>) -> Result<BoxStream<'static, Moved>, BusError> {
+    let names = lines.names();
+    let all = short("#".to_owned())?;
+    let (events, dead) = (names.events()?, names.dead()?);
+    let sources = vec![
+        (names.lanes()?, all.clone()),
+        (events.clone(), all),
+        (dead.clone(), ShortString::default()),
+    ];
+    listen(lines, sources, move |delivery| Moved {
+        to: if delivery.exchange == events {
+            "events".to_owned()
+        } else if delivery.exchange == dead {
+            "dead".to_owned()
+        } else {
+            delivery.routing_key.to_string()
+        },
+        at: Utc::now(),
+        body: Bytes::from(delivery.data),
+    })
+    .await
+}
+
+/// Ready when the first queue is bound; later ones come and go with the connections.
+async fn listen<T: Clone + Send + 'static>(
+    lines: Arc<Lines>,
+    sources: Sources,
+    read: impl Fn(Delivery) -> T + Send + 'static,
+) -> Result<BoxStream<'static, T>, BusError> {
+    let first = attach(&*lines.consuming()?, &sources).await?;
+    let (heard, hearing) = broadcast::channel(IN_PROCESS);
+    let stop = lines.stop().child_token();
+    let guard = stop.clone().drop_guard();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = forward(lines, sources, first, heard, read) => {}
+        }
+    });
+    let stream = stream::unfold((hearing, guard), next_heard);
+    Ok(stream.boxed())
+}
+
+async fn next_heard<T: Clone>(
+    (mut hearing, guard): (broadcast::Receiver<T>, DropGuard),
+) -> Option<(T, (broadcast::Receiver<T>, DropGuard))> {
+    loop {
+        match hearing.recv().await {
+            Ok(item) => return Some((item, (hearing, guard))),
+            Err(RecvError::Lagged(missed)) => {
+                tracing::debug!(missed, "a slow listener lost some messages");
+            }
+            Err(RecvError::Closed) => return None,
+        }
+    }
+}
+
+async fn forward<T: Clone>(
+    lines: Arc<Lines>,
+    sources: Sources,
+    mut consumer: Consumer,
+    heard: broadcast::Sender<T>,
+    read: impl Fn(Delivery) -> T,
+) {
+    loop {
+        while let Some(Ok(delivery)) = consumer.next().await {
+            // An error means that the listener has just gone.
+            drop(heard.send(read(delivery)));
+        }
+        let mut attempt = 0;
+        consumer = loop {
+            tokio::time::sleep(Backoff::SERVER.delay(attempt)).await;
+            attempt += 1;
+            let link = lines.consuming_soon().await;
+            match attach(&link, &sources).await {
+                Ok(consumer) => break consumer,
+                Err(reason) => tracing::debug!(%reason, "cannot listen yet"),
+            }
+        };
+    }
+}
+
+/// Declares a private queue, lets everything in, and consumes it without acknowledgements.
+async fn attach(link: &Link, sources: &Sources) -> Result<Consumer, BusError> {
+    let channel = link.channel().await?;
+    let mut bounds = FieldTable::default();
+    bounds.insert("x-max-length".into(), IN_BROKER.into());
+    bounds.insert(
+        "x-overflow".into(),
+        AMQPValue::LongString("drop-head".into()),
+    );
+    let private = QueueDeclareOptions::exclusive().auto_delete();
+    let queue = link
+        .ask(channel.queue_declare(ShortString::default(), private, bounds))
+        .await?;
+    for (exchange, key) in sources {
+        let bind = channel.queue_bind(
+            queue.name().clone(),
+            exchange.clone(),
+            key.clone(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        link.ask(bind).await?;
+    }
+    let options = BasicConsumeOptions {
+        no_ack: true,
+        ..BasicConsumeOptions::default()
+    };
+    let consume = channel.basic_consume(
+        queue.name().clone(),
+        ShortString::default(),
+        options,
+        FieldTable::default(),
+    );
+    link.ask(consume).await
+}

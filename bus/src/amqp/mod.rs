@@ -1,0 +1,292 @@
+//! The bus on RabbitMQ. The only place that knows AMQP.
+//!
+//! Two connections: one publishes, the other consumes and holds locks and memberships, because a broker in distress
+//! stops reading from those who publish, and acknowledgements must still get through. Neither is ever repaired: on any
+//! error a supervisor closes it and builds the next. What belongs to a connection knows that connection (`Link`) and
+//! fails for good when it ends.
+
+mod board;
+mod claim;
+mod connection;
+mod dead;
+mod intake;
+mod link;
+mod listen;
+mod membership;
+mod publisher;
+mod topology;
+mod writer;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use lapin::{options::QueueDeleteOptions, types::FieldTable};
+use tokio::sync::watch;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use board::Board;
+use connection::{Line, Plan, supervise};
+use link::{Dial, Link};
+use membership::AmqpMembership;
+use publisher::{Generation, Message, Pace};
+use topology::{Names, PASSIVE, declare_lane};
+
+use crate::{
+    Bus, BusError, BusState, DeadId, DeadLetter, Destination, Group, Lane, LaneSpec, Membership,
+    Moved, Notice, Publication, PublishError,
+};
+
+/// Before every name in the broker.
+const PREFIX: &str = "tributary.";
+
+/// How often a declaration is tried when the connection fails under it.
+const DECLARE_ATTEMPTS: u32 = 4;
+
+/// The bus on RabbitMQ (3.10 or newer).
+pub struct AmqpBus {
+    lines: Arc<Lines>,
+    supervisors: TaskTracker,
+    /// A bus that is dropped ends like one that is closed.
+    _stop: DropGuard,
+}
+
+/// What everything on this bus needs: the current connections.
+struct Lines {
+    plan: Arc<Plan>,
+    publishing: watch::Receiver<Option<Arc<Generation>>>,
+    consuming: watch::Receiver<Option<Arc<Link>>>,
+}
+
+impl AmqpBus {
+    /// Begins to connect, in the background, and keeps at it: [`Bus::state`] tells how it goes.
+    pub fn connect(settings: &tributary_config::Bus) -> Arc<Self> {
+        Self::connect_with_prefix(settings, PREFIX)
+    }
+
+    /// The same with another prefix than `tributary.` before every name in the broker: another bus on the same broker.
+    pub fn connect_with_prefix(settings: &tributary_config::Bus, prefix: &str) -> Arc<Self> {
+        let stop = CancellationToken::new();
+        let plan = Arc::new(Plan {
+            dial: Dial {
+                url: settings.url.clone(),
+                heartbeat: settings.heartbeat,
+                connect_deadline: settings.connect_deadline,
+                request_deadline: settings.connect_deadline,
+            },
+            names: Names::new(prefix),
+            pace: Pace {
+                window: settings.publish_window.max(1),
+                deadline: settings.publish_deadline,
+            },
+            board: Board::new(),
+            stop: stop.clone(),
+        });
+        let (publisher, publishing) = watch::channel(None);
+        let (consumer, consuming) = watch::channel(None);
+        let supervisors = TaskTracker::new();
+        for line in [Line::Publishing(publisher), Line::Consuming(consumer)] {
+            supervisors.spawn(supervise(Arc::clone(&plan), line));
+        }
+        supervisors.close();
+        Arc::new(Self {
+            lines: Arc::new(Lines {
+                plan,
+                publishing,
+                consuming,
+            }),
+            supervisors,
+            _stop: stop.drop_guard(),
+        })
+    }
+}
+
+impl Lines {
+    fn names(&self) -> &Names {
+        &self.plan.names
+    }
+
+    fn stop(&self) -> &CancellationToken {
+        &self.plan.stop
+    }
+
+    /// Why nothing can be done right now.
+    fn away(&self) -> BusError {
+        let trouble = self.plan.board.trouble();
+        BusError::Away(trouble.unwrap_or_else(|| "the connection has just ended".to_owned()))
+    }
+
+    /// The connection to consume on, if it is there.
+    fn consuming(&self) -> Result<Arc<Link>, BusError> {
+        match &*self.consuming.borrow() {
+            Some(link) if !link.is_over() => Ok(Arc::clone(link)),
+            Some(_) | None => Err(self.away()),
+        }
+    }
+
+    /// The connection to consume on, as soon as it is there.
+    async fn consuming_soon(&self) -> Arc<Link> {
+        let mut consuming = self.consuming.clone();
+        let there = |link: &Option<Arc<Link>>| link.as_ref().is_some_and(|link| !link.is_over());
+        let link = match consuming.wait_for(there).await.as_deref() {
+            Ok(Some(link)) => Some(Arc::clone(link)),
+            Ok(None) | Err(_) => None,
+        };
+        match link {
+            Some(link) => link,
+            // The supervisor has ended, and with it whoever waits here.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What publishes, if publications are taken at all right now.
+    fn publishing(&self) -> Result<Arc<Generation>, BusError> {
+        match &*self.publishing.borrow() {
+            Some(generation) if generation.is_open() => Ok(Arc::clone(generation)),
+            Some(_) | None => Err(self.away()),
+        }
+    }
+
+    /// Where to declare: if that fails, the connection that publishes is the smaller loss.
+    fn for_declarations(&self) -> Result<Arc<Link>, BusError> {
+        match self.publishing() {
+            Ok(generation) => Ok(generation.link()),
+            Err(_) => self.consuming(),
+        }
+    }
+
+    async fn declare(&self, spec: &LaneSpec) -> Result<(), BusError> {
+        let mut attempt = 1;
+        loop {
+            let result = match self.for_declarations() {
+                Ok(link) => {
+                    declare_lane(&link, self.names(), &spec.lane, spec.filter.as_ref()).await
+                }
+                Err(away) => Err(away),
+            };
+            match result {
+                Err(BusError::Away(reason)) if attempt < DECLARE_ATTEMPTS => {
+                    tracing::debug!(lane = %spec.lane, reason, attempt, "declaring again");
+                    // For the supervisor to reconnect.
+                    let wait = tributary_base::backoff::Backoff::SERVER.limit(attempt);
+                    tokio::time::sleep(wait).await;
+                    attempt += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Bus for AmqpBus {
+    async fn declare(&self, lanes: &[LaneSpec]) -> Result<(), BusError> {
+        for spec in lanes {
+            self.lines.declare(spec).await?;
+            if let Ok(generation) = self.lines.publishing() {
+                generation.note_declared(spec.lane.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, lane: &Lane) -> Result<(), BusError> {
+        let link = self.lines.for_declarations()?;
+        if let Ok(generation) = self.lines.publishing() {
+            generation.note_missing(lane);
+        }
+        let channel = link.channel().await?;
+        let queue = self.lines.names().lane(lane)?;
+        link.ask(channel.queue_delete(queue, QueueDeleteOptions::default()))
+            .await
+            .map(drop)
+    }
+
+    async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<(), PublishError>> {
+        let lines = &self.lines;
+        let outcomes = match lines.publishing() {
+            Ok(generation) => generation.publish_all(&batch, lines.names()).await,
+            Err(away) => none_of(&batch, &away),
+        };
+        let mut unsent = 0;
+        for (outcome, publication) in outcomes.iter().zip(&batch) {
+            match (outcome, &publication.to) {
+                (Err(PublishError::NotPublished(_)), _) => unsent += 1,
+                (Err(PublishError::NoLane(_)), Destination::Lane(lane)) => {
+                    if let Ok(generation) = lines.publishing() {
+                        generation.note_missing(lane);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if unsent > 0 {
+            metrics::counter!("tributary_published_total", "to" => "any", "outcome" => "not_published")
+                .increment(unsent);
+        }
+        outcomes
+    }
+
+    async fn join(&self, group: &Group) -> Result<Arc<dyn Membership>, BusError> {
+        let membership = AmqpMembership::join(Arc::clone(&self.lines), group).await?;
+        Ok(Arc::new(membership))
+    }
+
+    async fn depth(&self, lane: &Lane) -> Result<u64, BusError> {
+        let link = self.lines.consuming()?;
+        let channel = link.channel().await?;
+        let queue = self.lines.names().lane(lane)?;
+        match link
+            .ask(channel.queue_declare(queue, PASSIVE, FieldTable::default()))
+            .await
+        {
+            Ok(queue) => Ok(queue.message_count().into()),
+            // It comes into being with its first message.
+            Err(BusError::Refused(_)) => Ok(0),
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn announce(&self, notice: Notice) -> Result<(), BusError> {
+        let message = Message::notice(notice, self.lines.names())?;
+        let outcomes = self.lines.publishing()?.publish(vec![message]).await;
+        outcomes.into_iter().try_for_each(dead::published)
+    }
+
+    async fn notices(&self) -> Result<BoxStream<'static, Notice>, BusError> {
+        listen::notices(Arc::clone(&self.lines)).await
+    }
+
+    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), BusError> {
+        dead::bury(&self.lines, letters).await
+    }
+
+    async fn dead(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
+        dead::list(&self.lines, limit).await
+    }
+
+    async fn replay(&self, id: DeadId) -> Result<bool, BusError> {
+        dead::replay(&self.lines, id).await
+    }
+
+    async fn tail(&self) -> Result<BoxStream<'static, Moved>, BusError> {
+        listen::tail(Arc::clone(&self.lines)).await
+    }
+
+    fn state(&self) -> watch::Receiver<BusState> {
+        self.lines.plan.board.subscribe()
+    }
+
+    async fn close(&self) {
+        self.lines.stop().cancel();
+        self.supervisors.wait().await;
+    }
+}
+
+fn none_of(batch: &[Publication], reason: &BusError) -> Vec<Result<(), PublishError>> {
+    let outcome = || Err(PublishError::NotPublished(reason.to_string()));
+    batch.iter().map(|_| outcome()).collect()
+}

@@ -1,0 +1,271 @@
+//! Names and shapes of what lives in the broker.
+//!
+//! | thing | name (after the prefix) | shape |
+//! |---|---|---|
+//! | lanes | exchange `lanes` (topic), queue per lane, e.g. `inbound.3` | routed by the lane's name |
+//! | events | exchange `events` (topic) | routed by `<organization>.<event type>` |
+//! | dead letters | exchange `dead` (fanout), queue `dead` | |
+//! | notices | exchange `live` (fanout) | a transient queue per listener |
+//! | ownership | queue `owner.<lane>` | exclusive: it lives and dies with the owner's connection |
+//! | groups | queue `members.<group>` | one idle consumer per member |
+
+use std::collections::BTreeSet;
+
+use futures::future::try_join_all;
+use lapin::{
+    Channel, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    types::{FieldTable, ShortString},
+};
+
+use super::link::Link;
+use crate::{BusError, EventFilter, Group, Lane, OrganizationId, message::EVENT_TYPES};
+
+/// The names in the broker; every bus with the same prefix on the same virtual host is the same bus.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    prefix: String,
+}
+
+impl Names {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    pub(super) fn lanes(&self) -> Result<ShortString, BusError> {
+        short(format!("{}lanes", self.prefix))
+    }
+
+    pub(super) fn events(&self) -> Result<ShortString, BusError> {
+        short(format!("{}events", self.prefix))
+    }
+
+    /// The exchange and the queue of the dead letters.
+    pub(super) fn dead(&self) -> Result<ShortString, BusError> {
+        short(format!("{}dead", self.prefix))
+    }
+
+    pub(super) fn live(&self) -> Result<ShortString, BusError> {
+        short(format!("{}live", self.prefix))
+    }
+
+    pub(super) fn lane(&self, lane: &Lane) -> Result<ShortString, BusError> {
+        short(format!("{}{lane}", self.prefix))
+    }
+
+    pub(super) fn owner(&self, lane: &Lane) -> Result<ShortString, BusError> {
+        short(format!("{}owner.{lane}", self.prefix))
+    }
+
+    pub(super) fn members(&self, group: &Group) -> Result<ShortString, BusError> {
+        short(format!("{}members.{group}", self.prefix))
+    }
+}
+
+/// A name or routing key of the protocol: at most 255 bytes (AMQP 0-9-1, 4.2.5.3).
+pub(super) fn short(text: String) -> Result<ShortString, BusError> {
+    let length = text.len();
+    ShortString::try_new(text)
+        .map_err(|_| BusError::Refused(format!("a name of {length} bytes is longer than 255")))
+}
+
+/// The routing key of an event.
+pub(super) fn event_key(
+    organization: &OrganizationId,
+    kind: &str,
+) -> Result<ShortString, BusError> {
+    short(format!("{organization}.{kind}"))
+}
+
+/// The binding key that lets events of one pattern into a lane.
+fn binding_key(organization: &OrganizationId, pattern: &str) -> Result<ShortString, BusError> {
+    let types = match pattern.strip_suffix('*') {
+        Some("") => "#".to_owned(),
+        Some(noun) if noun.ends_with('.') => format!("{noun}#"),
+        // Without a star it is one type; `#` stands for its version.
+        Some(_) | None => format!("{pattern}.#"),
+    };
+    short(format!("{organization}.{types}"))
+}
+
+const DURABLE: ExchangeDeclareOptions = ExchangeDeclareOptions {
+    passive: false,
+    durable: true,
+    auto_delete: false,
+    internal: false,
+    nowait: false,
+};
+
+/// Declares the exchanges, on every connection: whichever comes first makes them.
+pub(super) async fn declare_exchanges(link: &Link, names: &Names) -> Result<(), BusError> {
+    let channel = link.channel().await?;
+    for (name, kind) in [
+        (names.lanes()?, ExchangeKind::Topic),
+        (names.events()?, ExchangeKind::Topic),
+        (names.dead()?, ExchangeKind::Fanout),
+        (names.live()?, ExchangeKind::Fanout),
+    ] {
+        link.ask(channel.exchange_declare(name, kind, DURABLE, FieldTable::default()))
+            .await?;
+    }
+    Ok(())
+}
+
+/// Declares the queue of the dead letters.
+pub(super) async fn declare_dead(link: &Link, names: &Names) -> Result<(), BusError> {
+    let name = names.dead()?;
+    let (channel, _) = ensure_quorum(link, name.clone(), limitless()).await?;
+    bind(link, &channel, name.clone(), name, ShortString::default()).await
+}
+
+/// Declares a lane with what flows into it.
+pub(super) async fn declare_lane(
+    link: &Link,
+    names: &Names,
+    lane: &Lane,
+    filter: Option<&EventFilter>,
+) -> Result<(), BusError> {
+    let queue = names.lane(lane)?;
+    let mut arguments = limitless();
+    arguments.insert("x-single-active-consumer".into(), true.into());
+    let (channel, found) = ensure_quorum(link, queue.clone(), arguments).await?;
+    let key = short(lane.to_string())?;
+    bind(link, &channel, queue.clone(), names.lanes()?, key).await?;
+    let Some(filter) = filter else {
+        return Ok(());
+    };
+    for pattern in &filter.patterns {
+        let key = binding_key(&filter.organization, pattern)?;
+        bind(link, &channel, queue.clone(), names.events()?, key).await?;
+    }
+    if found == Found::Before {
+        unbind_others(link, &channel, queue, names, filter).await?;
+    }
+    Ok(())
+}
+
+/// Takes away what an earlier filter let in. The broker does not tell bindings, but there are only so many.
+async fn unbind_others(
+    link: &Link,
+    channel: &Channel,
+    queue: ShortString,
+    names: &Names,
+    filter: &EventFilter,
+) -> Result<(), BusError> {
+    let nouns = EVENT_TYPES
+        .iter()
+        .filter_map(|kind| Some(format!("{}.*", kind.split_once('.')?.0)));
+    let types = EVENT_TYPES.iter().copied().map(str::to_owned);
+    let possible: BTreeSet<String> = nouns.chain(types).chain(["*".to_owned()]).collect();
+    let exchange = names.events()?;
+    let unbind = |key| {
+        let (queue, exchange) = (queue.clone(), exchange.clone());
+        channel.queue_unbind(queue, exchange, key, FieldTable::default())
+    };
+    let keys: Result<Vec<ShortString>, BusError> = possible
+        .iter()
+        .filter(|pattern| !filter.patterns.contains(pattern))
+        .map(|pattern| binding_key(&filter.organization, pattern))
+        .collect();
+    link.ask(try_join_all(keys?.into_iter().map(unbind)))
+        .await
+        .map(drop)
+}
+
+/// Declares the queue in which a group counts its members.
+pub(super) async fn declare_members(link: &Link, queue: ShortString) -> Result<(), BusError> {
+    ensure_quorum(link, queue, limitless()).await.map(drop)
+}
+
+/// RabbitMQ 4 drops a message after 20 deliveries unless told otherwise; earlier versions take the argument too.
+fn limitless() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-delivery-limit".into(), (-1_i32).into());
+    arguments
+}
+
+/// Since when a queue is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Before,
+    Now,
+}
+
+/// Makes sure that a quorum queue is there, and answers an open AMQP channel.
+///
+/// Declares only what is missing: declaring a quorum queue while another connection begins to consume it can close
+/// the whole connection with 541 INTERNAL_ERROR (seen on RabbitMQ 3.10).
+async fn ensure_quorum(
+    link: &Link,
+    queue: ShortString,
+    mut arguments: FieldTable,
+) -> Result<(Channel, Found), BusError> {
+    let channel = link.channel().await?;
+    match link
+        .ask(channel.queue_declare(queue.clone(), PASSIVE, FieldTable::default()))
+        .await
+    {
+        Ok(_) => return Ok((channel, Found::Before)),
+        // Not there; the failed question has closed the AMQP channel.
+        Err(BusError::Refused(_)) => {}
+        Err(other) => return Err(other),
+    }
+    arguments.insert(
+        "x-queue-type".into(),
+        lapin::types::AMQPValue::LongString("quorum".into()),
+    );
+    let channel = link.channel().await?;
+    link.ask(channel.queue_declare(queue, QueueDeclareOptions::durable(), arguments))
+        .await?;
+    Ok((channel, Found::Now))
+}
+
+/// Asks whether a queue exists, how many messages wait in it and how many consumers it has.
+pub(super) const PASSIVE: QueueDeclareOptions = QueueDeclareOptions {
+    passive: true,
+    durable: false,
+    exclusive: false,
+    auto_delete: false,
+    nowait: false,
+};
+
+async fn bind(
+    link: &Link,
+    channel: &Channel,
+    queue: ShortString,
+    exchange: ShortString,
+    key: ShortString,
+) -> Result<(), BusError> {
+    let options = QueueBindOptions::default();
+    link.ask(channel.queue_bind(queue, exchange, key, options, FieldTable::default()))
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_become_binding_keys() {
+        let acme = OrganizationId::from("acme");
+        for (pattern, key) in [
+            ("*", "acme.#"),
+            ("message.*", "acme.message.#"),
+            ("message.created", "acme.message.created.#"),
+        ] {
+            let bound = binding_key(&acme, pattern).expect("short");
+            assert_eq!(bound.as_str(), key);
+        }
+    }
+
+    #[test]
+    fn long_names_are_refused() {
+        let lane = Lane::Delivery(crate::ChannelId("x".repeat(300)));
+        assert!(matches!(
+            Names::new("tributary.").lane(&lane),
+            Err(BusError::Refused(_))
+        ));
+    }
+}
