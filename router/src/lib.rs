@@ -6,6 +6,13 @@ pub mod api;
 pub mod store;
 pub mod webhooks;
 
+mod attendant;
+mod chores;
 mod decide;
+mod inbound;
 mod model;
+mod relay;
+mod undeliverable;
 mod wake;
+
+pub use attendant::{RouterAttendant, lane_policy, lanes};

@@ -122,9 +122,13 @@ impl Conversation {
     }
 }
 
-/// The present, in microseconds as PostgreSQL keeps it, so that a value reads back as it was written.
+/// The present, in whole microseconds.
 pub(crate) fn now() -> DateTime<Utc> {
-    let now = Utc::now();
-    now.duration_trunc(TimeDelta::microseconds(1))
-        .unwrap_or(now)
+    whole_micros(Utc::now())
+}
+
+/// A time as PostgreSQL keeps it, so that a value reads back as it was written.
+pub(crate) fn whole_micros(time: DateTime<Utc>) -> DateTime<Utc> {
+    let micro = TimeDelta::microseconds(1);
+    time.duration_trunc(micro).unwrap_or(time)
 }

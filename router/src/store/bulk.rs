@@ -140,7 +140,10 @@ impl Bulk {
                 for row in 0..self.rows {
                     let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&statement)));
                     for (_, column) in &self.columns {
-                        query = with_values!(column, values => query.bind(values[row].clone()));
+                        query = with_values!(column, values => {
+                            let value = &values[row];
+                            query.bind(value)
+                        });
                     }
                     query.execute(&mut **tx).await?;
                 }
@@ -180,35 +183,6 @@ pub(crate) async fn select_by_ids<R: AnyRow>(
         Tx::Sqlite(tx) => {
             let query = sqlx::query_as(AssertSqlSafe(statement)).bind(id_list(ids));
             query.fetch_all(&mut **tx).await
-        }
-    }
-}
-
-/// Deletes the rows of `table` whose `key` is one of the numbers; answers how many there were.
-pub(crate) async fn delete_numbers(
-    tx: &mut Tx,
-    table: &'static str,
-    key: &'static str,
-    numbers: &[i64],
-) -> Result<u64, sqlx::Error> {
-    match tx {
-        Tx::Postgres(tx) => {
-            let statement = format!("DELETE FROM {table} WHERE {key} = ANY($1)");
-            let query = sqlx::query(AssertSqlSafe(statement)).bind(numbers);
-            query
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected())
-        }
-        Tx::Sqlite(tx) => {
-            let statement =
-                format!("DELETE FROM {table} WHERE {key} IN (SELECT value FROM json_each($1))");
-            let list = serde_json::json!(numbers).to_string();
-            let query = sqlx::query(AssertSqlSafe(statement)).bind(list);
-            query
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected())
         }
     }
 }

@@ -33,6 +33,18 @@ pub enum StoreError {
     /// The config no longer has the conversation's channel.
     #[error("channel {0} is no longer configured")]
     ChannelRemoved(String),
+    /// The worker no longer owns the lane whose messages it was about to take in.
+    #[error("lane is no longer owned by this worker")]
+    NotOwner,
+    /// The config gives a channel to another organization than before; its contacts and conversations cannot move.
+    #[error(
+        "channel {channel} belongs to organization {owner} in the store; give the channel a new id"
+    )]
+    ChannelMoved {
+        channel: String,
+        /// Whose it is.
+        owner: String,
+    },
     /// The idempotency key was used for a different request.
     #[error("idempotency key was used for a different request")]
     IdempotencyMismatch,
@@ -59,7 +71,7 @@ impl StoreError {
     /// What the error says about trying again.
     pub(crate) fn trouble(&self) -> Trouble {
         match self {
-            Self::Deadline(_) => Trouble::Away,
+            Self::Deadline(_) | Self::NotOwner => Trouble::Away,
             Self::Database(DatabaseError::Sqlx(error)) => sqlx_trouble(error),
             Self::Database(_)
             | Self::Corrupt(..)
@@ -68,6 +80,7 @@ impl StoreError {
             | Self::AnotherOpen
             | Self::Blocked
             | Self::ChannelRemoved(_)
+            | Self::ChannelMoved { .. }
             | Self::IdempotencyMismatch => Trouble::Passing,
             Self::Envelope(_) => Trouble::Values,
         }

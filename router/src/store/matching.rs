@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// Matches after something else was done, which stands even if this fails: the sweep tries again.
-    pub(super) async fn match_or_later(&self, organization: &OrganizationId) {
+    pub(crate) async fn match_or_later(&self, organization: &OrganizationId) {
         if let Err(error) = self.match_team(organization).await {
             tracing::warn!(%organization, %error, "matching failed; the sweep will try again");
         }

@@ -12,11 +12,17 @@ mod commands;
 mod endpoints;
 mod error;
 mod events;
+mod housekeeping;
+mod load;
 mod matching;
+mod notices;
+mod outbox;
 mod queries;
+mod receive;
 mod rows;
+mod sync;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tributary_base::{
     database::{Database, DatabaseError, Migrations, Tx},
@@ -34,10 +40,9 @@ pub use endpoints::*;
 pub use error::StoreError;
 pub(crate) use error::Trouble;
 pub use events::*;
+pub use housekeeping::Retention;
+pub(crate) use outbox::{OutboxRow, Published, Shards};
 pub use queries::*;
-
-/// PostgreSQL's `NOTIFY` goes here; the payload is a list of shards, `3,7`.
-pub(crate) const OUTBOX_NOTICES: &str = "tributary_outbox";
 
 /// The schema, for both databases.
 pub fn migrations() -> Migrations {
@@ -92,6 +97,14 @@ impl Store {
         self.database.migrate(&migrations()).await
     }
 
+    /// How many migrations this store still lacks.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn pending(&self) -> Result<usize, DatabaseError> {
+        self.database.pending(&migrations()).await
+    }
+
     /// Answers whether the store can be used right now.
     ///
     /// # Errors
@@ -127,34 +140,6 @@ impl Store {
     /// Begins a transaction that writes.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(self.database.begin().await?)
-    }
-
-    /// Tells the relays of these shards that there is something to publish: in this process by a bell, elsewhere by
-    /// `NOTIFY`. After the commit and in a statement of its own, since a transaction that notifies takes a lock of the
-    /// whole server while it commits.
-    pub(crate) async fn announce(&self, shards: BTreeSet<u16>) {
-        let elsewhere: Vec<String> = shards
-            .into_iter()
-            .filter(|shard| !self.wake.ring(*shard))
-            .map(|shard| shard.to_string())
-            .collect();
-        let Database::Postgres(pool) = &self.database else {
-            return;
-        };
-        if elsewhere.is_empty() {
-            return;
-        }
-        let notify = async {
-            sqlx::query("SELECT pg_notify($1, $2)")
-                .bind(OUTBOX_NOTICES)
-                .bind(elsewhere.join(","))
-                .execute(pool)
-                .await?;
-            Ok(())
-        };
-        if let Err(error) = self.within(notify).await {
-            tracing::debug!(%error, "a wake-up call was lost; the relay will look by itself");
-        }
     }
 
     /// Outbox rows that wait for the relay.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Serialize, de::DeserializeOwned};
 use tributary_bus::{
-    Address, AgentId, ChannelId, ContactId, ConversationId, MessageId, OrganizationId,
+    Address, AgentId, ChannelId, ContactId, ConversationId, EventId, MessageId, OrganizationId,
     message::{ContactView, ConversationState, ConversationView, Direction, MessageView},
 };
 use uuid::Uuid;
@@ -12,7 +12,10 @@ use super::{
     StoreError,
     bulk::{Bulk, Column},
 };
-use crate::model::{Contact, Conversation, Message, Outgoing};
+use crate::{
+    decide::RawPayload,
+    model::{Contact, Conversation, Message, Outgoing},
+};
 
 /// The columns that [`ContactRow`] reads.
 pub(crate) const CONTACT_COLUMNS: &str =
@@ -367,6 +370,42 @@ pub(crate) fn seen(all: &[(Uuid, OrganizationId)], now: DateTime<Utc>) -> Bulk {
             ("id", column!(Id, all, s => s.0)),
             ("organization", column!(Text, all, s => s.1.0.clone())),
             ("at", Column::Time(vec![now; all.len()])),
+        ],
+    )
+}
+
+/// Provider payloads.
+pub(crate) fn raw_payloads(all: &[RawPayload], now: DateTime<Utc>) -> Bulk {
+    Bulk::new(
+        "raw_payloads",
+        all.len(),
+        vec![
+            ("event_id", column!(Id, all, r => r.event.0)),
+            (
+                "organization",
+                column!(Text, all, r => r.organization.0.clone()),
+            ),
+            ("channel_id", column!(Text, all, r => r.channel.0.clone())),
+            ("received_at", Column::Time(vec![now; all.len()])),
+            (
+                "media_type",
+                column!(Text, all, r => r.raw.media_type.clone()),
+            ),
+            ("body", column!(Text, all, r => r.raw.body.clone())),
+        ],
+    )
+}
+
+/// Published events; within a transaction their positions rise in this order.
+pub(crate) fn events(all: &[(EventId, OrganizationId, String)], now: DateTime<Utc>) -> Bulk {
+    Bulk::new(
+        "events",
+        all.len(),
+        vec![
+            ("id", column!(Id, all, e => e.0.0)),
+            ("organization", column!(Text, all, e => e.1.0.clone())),
+            ("envelope", column!(Text, all, e => e.2.clone())),
+            ("published_at", Column::Time(vec![now; all.len()])),
         ],
     )
 }

@@ -1,0 +1,338 @@
+//! The relay of a shard: publishes what the outbox holds, in order, and clears what was confirmed.
+//!
+//! It runs beside the handler of the inbound lane with the same number, so there is one relay per conversation whoever
+//! wrote the row. Each destination (the events, each delivery lane) is published apart: one that fails holds up nobody
+//! else. A crash between publishing and clearing publishes again, with the same ids.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use tokio_util::sync::CancellationToken;
+use tributary_base::backoff::Backoff;
+use tributary_bus::{
+    Bus, BusState, DeadId, DeadLetter, Destination, Envelope, Lane, LaneSpec, Lease, Publication,
+    PublishError,
+};
+use uuid::Uuid;
+
+use crate::{
+    model::now,
+    store::{OutboxRow, Published, Shards, Store, StoreError},
+    undeliverable,
+};
+
+/// How often the outbox is looked at although nobody rang.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Publishes the outbox of a shard.
+pub(crate) struct Relay {
+    store: Store,
+    bus: Arc<dyn Bus>,
+    shards: Shards,
+    /// Rows of one round, at most.
+    batch: i64,
+}
+
+/// What goes to one destination, in order.
+struct Group {
+    /// The name of a delivery lane, or empty for the events.
+    name: String,
+    to: Destination,
+    rows: Vec<(OutboxRow, Envelope)>,
+}
+
+/// What became of a group.
+enum Sent {
+    All,
+    /// From this row on it was not, or not known to be, published.
+    UpTo(usize, PublishError),
+}
+
+/// The state of a relay between its rounds.
+#[derive(Default)]
+struct Progress {
+    /// Published and not cleared yet.
+    published: Vec<Published>,
+    /// Destinations that failed: how often in a row, and when to try again.
+    sick: HashMap<String, (u32, Instant)>,
+}
+
+impl Relay {
+    pub fn new(store: Store, bus: Arc<dyn Bus>, shards: Shards, batch: usize) -> Self {
+        Self {
+            store,
+            bus,
+            shards,
+            batch: i64::try_from(batch.max(1)).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// Relays until `stop`; finishes the round it is in.
+    pub async fn run(&self, lease: &Lease, stop: &CancellationToken) {
+        let bell = self.store.wake().bell(self.shards.own);
+        let mut progress = Progress::default();
+        let mut failures = 0;
+        while !stop.is_cancelled() {
+            if stop
+                .run_until_cancelled(self.bus_is_ready())
+                .await
+                .is_none()
+            {
+                return;
+            }
+            let pause = match self.round(&mut progress, lease).await {
+                Ok(0) => {
+                    failures = 0;
+                    progress.next_look()
+                }
+                Ok(_) => {
+                    failures = 0;
+                    continue;
+                }
+                Err(error) => {
+                    failures += 1;
+                    let shard = self.shards.own;
+                    tracing::warn!(shard, %error, "the outbox cannot be read or cleared; trying again");
+                    Backoff::SERVER.delay(failures)
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = bell.rung(), if failures == 0 => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Publishes and clears one batch; answers how many rows left the outbox.
+    async fn round(&self, progress: &mut Progress, lease: &Lease) -> Result<usize, StoreError> {
+        if progress.published.is_empty() {
+            let except = progress.except();
+            let rows = self
+                .store
+                .outbox_rows(self.shards, &except, self.batch)
+                .await?;
+            if rows.is_empty() || !lease.is_fresh() {
+                return Ok(0);
+            }
+            self.publish(rows, progress).await?;
+        }
+        let cleared = progress.published.len();
+        if cleared > 0 {
+            self.store.clear_outbox(&progress.published).await?;
+            progress.published.clear();
+        }
+        Ok(cleared)
+    }
+
+    /// Publishes rows, each destination apart and all at once.
+    async fn publish(
+        &self,
+        rows: Vec<OutboxRow>,
+        progress: &mut Progress,
+    ) -> Result<(), StoreError> {
+        let groups = self.group(rows, progress).await;
+        let sent = join_all(groups.iter().map(|group| self.publish_group(group))).await;
+        for (group, sent) in groups.into_iter().zip(sent) {
+            let done = match &sent {
+                Sent::All => group.rows.len(),
+                Sent::UpTo(done, _) => *done,
+            };
+            let published = group.rows[..done].iter();
+            progress
+                .published
+                .extend(published.map(|(row, envelope)| row.published(envelope)));
+            count(&group, done);
+            match sent {
+                Sent::All => drop(progress.sick.remove(&group.name)),
+                Sent::UpTo(_, PublishError::NoLane(_)) => {
+                    self.no_lane(group, done, progress).await?
+                }
+                Sent::UpTo(_, error) => progress.fell_sick(&group.name, &error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish_group(&self, group: &Group) -> Sent {
+        let batch = group.rows.iter().map(|(_, envelope)| Publication {
+            to: group.to.clone(),
+            envelope: envelope.clone(),
+        });
+        let results = self.bus.publish(batch.collect()).await;
+        let failed = results
+            .into_iter()
+            .enumerate()
+            .find_map(|(at, result)| Some((at, result.err()?)));
+        match failed {
+            Some((at, error)) => Sent::UpTo(at, error),
+            None => Sent::All,
+        }
+    }
+
+    /// A delivery lane does not exist (yet): it is declared, or its deliveries are given up when the config no longer has
+    /// the channel.
+    async fn no_lane(
+        &self,
+        group: Group,
+        done: usize,
+        progress: &mut Progress,
+    ) -> Result<(), StoreError> {
+        let Destination::Lane(lane) = &group.to else {
+            progress.fell_sick(&group.name, "the bus has no place for events");
+            return Ok(());
+        };
+        if let Lane::Delivery(channel) = lane
+            && self.store.is_configured(channel).await?
+        {
+            let spec = LaneSpec {
+                lane: lane.clone(),
+                filter: None,
+            };
+            match self.bus.declare(&[spec]).await {
+                Ok(()) => {
+                    tracing::info!(%lane, "declared a lane that had messages before it had an owner")
+                }
+                Err(error) => progress.fell_sick(&group.name, &error.to_string()),
+            }
+            return Ok(());
+        }
+        let reason = format!("lane {lane} does not exist and its channel is not configured");
+        for (row, envelope) in &group.rows[done..] {
+            if !self.bury(lane.clone(), row, &reason).await {
+                progress.fell_sick(&group.name, "the dead letters cannot be written");
+                return Ok(());
+            }
+            undeliverable::report(&self.store, envelope, self.shards).await?;
+            progress.published.push(row.published(envelope));
+        }
+        Ok(())
+    }
+
+    /// Sorts rows by destination. One that cannot be read is buried at once.
+    async fn group(&self, rows: Vec<OutboxRow>, progress: &mut Progress) -> Vec<Group> {
+        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        for row in rows {
+            let envelope = Envelope::parse(row.envelope.as_bytes());
+            let to = row.destination();
+            let (Ok(envelope), Ok(to)) = (envelope, to) else {
+                let (shard, id) = (self.shards.own, row.id);
+                tracing::error!(
+                    shard,
+                    id,
+                    "an outbox row cannot be read; it goes to the dead letters"
+                );
+                if self
+                    .bury(Lane::Inbound(shard), &row, "outbox row cannot be read")
+                    .await
+                {
+                    progress.published.push(row.unreadable());
+                }
+                continue;
+            };
+            let name = row.lane.clone().unwrap_or_default();
+            let group = groups.entry(name.clone()).or_insert_with(|| Group {
+                name,
+                to,
+                rows: Vec::new(),
+            });
+            group.rows.push((row, envelope));
+        }
+        groups.into_values().collect()
+    }
+
+    async fn bury(&self, lane: Lane, row: &OutboxRow, reason: &str) -> bool {
+        tracing::error!(%lane, reason, "a publication goes to the dead letters");
+        let letter = DeadLetter {
+            id: DeadId(Uuid::now_v7()),
+            lane,
+            reason: reason.to_owned(),
+            at: now(),
+            body: Bytes::from(row.envelope.clone()),
+        };
+        match self.bus.bury(vec![letter]).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "a dead letter could not be written; trying again");
+                false
+            }
+        }
+    }
+
+    async fn bus_is_ready(&self) {
+        let mut state = self.bus.state();
+        // An error means that the bus is closed: publishing will fail and say so.
+        drop(state.wait_for(|state| *state == BusState::Ready).await);
+    }
+}
+
+impl Progress {
+    /// Destinations that are left alone for now.
+    fn except(&self) -> Vec<String> {
+        let now = Instant::now();
+        let waiting = self.sick.iter().filter(|(_, (_, until))| *until > now);
+        waiting.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn fell_sick(&mut self, name: &str, reason: &str) {
+        let (failures, until) = self
+            .sick
+            .entry(name.to_owned())
+            .or_insert((0, Instant::now()));
+        *failures += 1;
+        *until = Instant::now() + Backoff::SERVER.delay(*failures);
+        let destination = if name.is_empty() { "events" } else { name };
+        tracing::warn!(destination, reason, "publishing failed; trying again");
+    }
+
+    /// How long to wait when there was nothing to do.
+    fn next_look(&self) -> Duration {
+        let soonest = self.sick.values().map(|(_, until)| *until).min();
+        let wait = soonest.map(|at| at.saturating_duration_since(Instant::now()));
+        wait.map_or(POLL, |wait| wait.clamp(Duration::from_millis(10), POLL))
+    }
+}
+
+impl OutboxRow {
+    fn destination(&self) -> Result<Destination, String> {
+        match &self.lane {
+            None => Ok(Destination::Events),
+            Some(name) => match name.parse() {
+                Ok(lane) => Ok(Destination::Lane(lane)),
+                Err(error) => Err(format!("{error}")),
+            },
+        }
+    }
+
+    fn published(&self, envelope: &Envelope) -> Published {
+        let event = match self.lane {
+            None => Some((envelope.id, self.envelope.clone())),
+            Some(_) => None,
+        };
+        Published {
+            row: self.id,
+            organization: self.organization.clone(),
+            event,
+        }
+    }
+
+    fn unreadable(&self) -> Published {
+        Published {
+            row: self.id,
+            organization: self.organization.clone(),
+            event: None,
+        }
+    }
+}
+
+fn count(group: &Group, done: usize) {
+    if let Destination::Lane(Lane::Delivery(channel)) = &group.to {
+        metrics::counter!("tributary_messages_total", "channel" => channel.to_string(), "direction" => "outbound", "outcome" => "handed_over")
+            .increment(done as u64);
+    }
+}
