@@ -1,6 +1,6 @@
 //! What only the embedded bus has: one file, one owner, a disk that can be full.
 
-mod support;
+mod kit;
 
 use std::{
     path::Path,
@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::StreamExt;
-use support::*;
+use kit::*;
 use tributary_bus::{
     Bus, BusState, DeadId, DeadLetter, EmbeddedBus, Lane, PublishError,
     embedded::{OpenError, Options},
