@@ -47,8 +47,8 @@ pub struct Scripted {
     running: AtomicUsize,
     /// The most calls there were at once.
     pub most: AtomicUsize,
-    /// While there are permits missing, calls wait.
-    pub gate: tokio::sync::Semaphore,
+    /// Until it is cancelled, calls wait.
+    pub gate: CancellationToken,
 }
 
 impl Scripted {
@@ -65,7 +65,7 @@ impl Scripted {
             calls: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
-            gate: tokio::sync::Semaphore::new(1_000_000),
+            gate: open_gate(),
         }
     }
 
@@ -88,7 +88,7 @@ impl Scripted {
 
     /// Calls wait from the beginning.
     pub fn closed(mut self) -> Self {
-        self.gate = tokio::sync::Semaphore::new(0);
+        self.gate = CancellationToken::new();
         self
     }
 
@@ -142,8 +142,7 @@ impl Handler for Scripted {
         let _running = Running(&self.running);
         self.most.fetch_max(running, Ordering::SeqCst);
         tokio::time::sleep(self.takes).await;
-        self.gate.acquire().await.expect("never closed").forget();
-        self.gate.add_permits(1);
+        self.gate.cancelled().await;
         let mut outcomes = Vec::new();
         for work in batch {
             let outcome = (self.rule)(&work);
@@ -169,6 +168,12 @@ impl Handler for Scripted {
             .push(told);
         (self.last_words)(&work)
     }
+}
+
+fn open_gate() -> CancellationToken {
+    let gate = CancellationToken::new();
+    gate.cancel();
+    gate
 }
 
 pub fn done() -> Outcome {
