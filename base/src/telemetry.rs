@@ -1,7 +1,9 @@
 //! Logs and metrics of a process. Never message text, addresses, tokens or bodies.
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+
+pub use metrics_exporter_prometheus::PrometheusHandle as MetricsHandle;
+use tracing_subscriber::{EnvFilter, filter::Directive};
 use tributary_config::{Log, LogFormat};
 
 /// Latency buckets in seconds, from one broker confirm to the slowest provider call.
@@ -15,7 +17,9 @@ const LATENCY: [f64; 13] = [
 /// The filter cannot be parsed.
 pub fn start_logs(log: &Log) -> Result<(), String> {
     let filter = EnvFilter::try_new(&log.filter)
-        .map_err(|reason| format!("log.filter: {reason}; write for example \"info\""))?;
+        .map_err(|reason| format!("log.filter: {reason}; write for example \"info\""))?
+        // lapin logs returned messages with their bodies, and every lane claim that is refused as an error.
+        .add_directive(silent("lapin")?);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -27,11 +31,17 @@ pub fn start_logs(log: &Log) -> Result<(), String> {
     Ok(())
 }
 
+fn silent(target: &str) -> Result<Directive, String> {
+    format!("{target}=off")
+        .parse()
+        .map_err(|reason| format!("log filter {target}: {reason}"))
+}
+
 /// Installs the process-wide metrics recorder; the handle renders the Prometheus text.
 ///
 /// # Errors
 /// A recorder is installed already.
-pub fn start_metrics() -> Result<PrometheusHandle, String> {
+pub fn start_metrics() -> Result<MetricsHandle, String> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY)
         .and_then(PrometheusBuilder::install_recorder)

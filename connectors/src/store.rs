@@ -65,6 +65,22 @@ impl ConnectorStore {
         self.database.migrate(&migrations()).await
     }
 
+    /// How many migrations this store still lacks.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn pending(&self) -> Result<usize, DatabaseError> {
+        self.database.pending(&migrations()).await
+    }
+
+    /// Answers whether the store can be used right now.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub async fn ping(&self) -> Result<(), DatabaseError> {
+        self.database.ping().await
+    }
+
     /// The open database.
     pub fn database(&self) -> &Database {
         &self.database

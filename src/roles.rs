@@ -1,0 +1,444 @@
+//! The composition root: builds the roles of this process out of the rooms, and runs them.
+
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+
+use anyhow::Result;
+use futures::future::BoxFuture;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+use tributary_base::telemetry;
+use tributary_bus::{Attendant, Bus, BusState, Group, Lane, LaneSpec, Policy, Workers};
+use tributary_config::Settings;
+use tributary_connectors::{
+    Accounts, ConnectorAttendant, ConnectorStore, Ledger, server::serve_ingress,
+};
+use tributary_router::{
+    RouterAttendant,
+    api::{
+        ApiState, Rate,
+        operations::{Check, Operations, serve_operations},
+        serve_api,
+    },
+    store::Store,
+    webhooks::{self, WebhooksAttendant, watch_endpoints},
+};
+
+use crate::{
+    cli::Role,
+    process::{Tasks, Waiting, listen, open_bus, stop_on_signals, wait_for, watch_bus},
+};
+
+const MIGRATE: &str = "check store.url, and that `tributary migrate` was run";
+
+/// Whether roles bring the schema up to date themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// `up`: one process, its own store.
+    Migrate,
+    /// A fleet: wait until `tributary migrate` was run.
+    Wait,
+}
+
+/// Where this process listens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Addresses {
+    pub ingress: Option<SocketAddr>,
+    pub api: Option<SocketAddr>,
+    pub operations: Option<SocketAddr>,
+}
+
+/// A process whose roles were started.
+pub struct Running {
+    pub addresses: Addresses,
+    pub store: Option<Store>,
+    pub bus: Arc<dyn Bus>,
+    pub stop: CancellationToken,
+    settings: Arc<Settings>,
+    tasks: Tasks,
+}
+
+/// Runs the roles until a signal ends them.
+///
+/// # Errors
+/// They could not be started.
+pub async fn run(settings: Arc<Settings>, roles: &[Role]) -> Result<()> {
+    if let Some(running) = start(settings, roles, Schema::Wait).await? {
+        let Addresses {
+            ingress,
+            api,
+            operations,
+        } = running.addresses;
+        for (what, address) in [
+            ("ingress", ingress),
+            ("api", api),
+            ("operations", operations),
+        ] {
+            if let Some(address) = address {
+                println!("{what} http://{address}");
+            }
+        }
+        println!("ready; SIGTERM stops");
+        running.wait().await;
+    }
+    Ok(())
+}
+
+/// Starts the roles: listeners first (so that an address in use shows at once), then operations, bus and stores, which
+/// are waited for. `None` when it was stopped before it was ready.
+///
+/// # Errors
+/// An address in use, a kind of channel without accounts, an embedded bus in use.
+pub async fn start(
+    settings: Arc<Settings>,
+    roles: &[Role],
+    schema: Schema,
+) -> Result<Option<Running>> {
+    telemetry::start_logs(&settings.log).map_err(anyhow::Error::msg)?;
+    let metrics = telemetry::start_metrics().map_err(anyhow::Error::msg)?;
+    let (kinds, with_store) = survey(&settings, roles)?;
+    let stop = CancellationToken::new();
+    stop_on_signals(&stop)?;
+    let tasks = Tasks::default();
+    let waiting = Waiting::default();
+
+    let operations = listen("operations.listen", settings.operations.listen).await?;
+    let ingress = match kinds.is_empty() {
+        true => None,
+        false => Some(listen("ingress.listen", settings.ingress.listen).await?),
+    };
+    let api = match roles.contains(&Role::Api) {
+        true => Some(listen("api.listen", settings.api.listen).await?),
+        false => None,
+    };
+    let addresses = Addresses {
+        ingress: ingress.as_ref().map(TcpListener::local_addr).transpose()?,
+        api: api.as_ref().map(TcpListener::local_addr).transpose()?,
+        operations: Some(operations.local_addr()?),
+    };
+
+    let bus = open_bus(&settings).await?;
+    let ready = readiness(&waiting, &bus);
+    let upkeep = metrics.clone();
+    tasks.spawn(
+        "upkeep of metrics",
+        &stop,
+        keep_metrics(upkeep, stop.clone()),
+    );
+    let operations = serve_operations(
+        operations,
+        Operations {
+            ready,
+            metrics: Arc::new(move || metrics.render()),
+        },
+        stop.clone(),
+    );
+    tasks.spawn("operations", &stop, operations);
+    tasks.spawn("bus watch", &stop, watch_bus(bus.state(), stop.clone()));
+
+    let mut running = Running {
+        addresses,
+        store: None,
+        bus,
+        stop,
+        settings,
+        tasks,
+    };
+    if with_store {
+        match running.open_store(&waiting, schema).await {
+            Some(store) => running.store = Some(store),
+            None => return running.give_up().await,
+        }
+    }
+    if !kinds.is_empty() {
+        let Some(connectors) = running.open_connectors(&waiting, schema).await else {
+            return running.give_up().await;
+        };
+        running
+            .start_connectors(&kinds, ingress, connectors)
+            .await?;
+    }
+    running.start_roles(roles, api)?;
+    Ok(Some(running))
+}
+
+/// Which kinds of channels this process serves, and whether it needs the router's store.
+fn survey(settings: &Settings, roles: &[Role]) -> Result<(BTreeSet<String>, bool)> {
+    let mut kinds = BTreeSet::new();
+    let mut with_store = false;
+    for role in roles {
+        match role {
+            Role::Router | Role::Webhooks | Role::Api => with_store = true,
+            Role::Connector { kind } => {
+                let configured = settings
+                    .channels
+                    .values()
+                    .any(|channel| channel.kind == *kind);
+                anyhow::ensure!(
+                    configured,
+                    "no channel of kind {kind} is configured; add [channels.<id>] with kind = \"{kind}\""
+                );
+                kinds.insert(kind.clone());
+            }
+        }
+    }
+    Ok((kinds, with_store))
+}
+
+impl Running {
+    /// Waits for a signal (or a failed part), then stops in order: ways in, work in flight, bus.
+    pub async fn wait(self) {
+        self.stop.cancelled().await;
+        // The roles drain within the deadline; this one is theirs plus what closing takes.
+        let left = self.tasks.finish(self.settings.shutdown.deadline).await;
+        if !left.is_empty() {
+            tracing::warn!(
+                tasks = left.join(", "),
+                "still running at the deadline; their work will be done again"
+            );
+        }
+        self.bus.close().await;
+        tracing::info!("stopped");
+    }
+
+    async fn give_up(self) -> Result<Option<Self>> {
+        self.wait().await;
+        Ok(None)
+    }
+
+    async fn open_store(&self, waiting: &Waiting, schema: Schema) -> Option<Store> {
+        let settings = &self.settings;
+        let store = wait_for("store", MIGRATE, waiting, &self.stop, || async {
+            let store = Store::open(settings).await?;
+            if schema == Schema::Migrate {
+                store.migrate().await?;
+            }
+            anyhow::ensure!(
+                store.pending().await? == 0,
+                "the schema is not up to date; run `tributary migrate`"
+            );
+            store.sync_config(settings).await?;
+            anyhow::Ok(store)
+        })
+        .await?;
+        let (watched, waiting, stop) = (store.clone(), waiting.clone(), self.stop.clone());
+        self.tasks.spawn("store watch", &self.stop, async move {
+            while pause(&stop, PING).await {
+                match tokio::time::timeout(PING, watched.ping()).await {
+                    Ok(Ok(())) => waiting.clear("store"),
+                    Ok(Err(error)) => waiting.note("store", error.to_string()),
+                    Err(_) => waiting.note("store", "no answer".to_owned()),
+                }
+            }
+        });
+        Some(store)
+    }
+
+    async fn open_connectors(&self, waiting: &Waiting, schema: Schema) -> Option<ConnectorStore> {
+        let settings = &self.settings;
+        let store = wait_for(
+            "connectors' store",
+            MIGRATE,
+            waiting,
+            &self.stop,
+            || async {
+                let store = ConnectorStore::open(settings).await?;
+                if schema == Schema::Migrate {
+                    store.migrate().await?;
+                }
+                anyhow::ensure!(
+                    store.pending().await? == 0,
+                    "the schema is not up to date; run `tributary migrate`"
+                );
+                anyhow::Ok(store)
+            },
+        )
+        .await?;
+        let (watched, waiting, stop) = (store.clone(), waiting.clone(), self.stop.clone());
+        self.tasks
+            .spawn("connectors' store watch", &self.stop, async move {
+                while pause(&stop, PING).await {
+                    match tokio::time::timeout(PING, watched.ping()).await {
+                        Ok(Ok(())) => waiting.clear("connectors' store"),
+                        Ok(Err(error)) => waiting.note("connectors' store", error.to_string()),
+                        Err(_) => waiting.note("connectors' store", "no answer".to_owned()),
+                    }
+                }
+            });
+        Some(store)
+    }
+
+    async fn start_connectors(
+        &self,
+        kinds: &BTreeSet<String>,
+        ingress: Option<TcpListener>,
+        store: ConnectorStore,
+    ) -> Result<()> {
+        // One kind, or (in `up`) all of them.
+        let only = if kinds.len() == 1 {
+            kinds.first().map(String::as_str)
+        } else {
+            None
+        };
+        let accounts = Arc::new(Accounts::build(&self.settings, only, &store, &self.bus)?);
+        let database = store.database().clone();
+        let ledger = Arc::new(Ledger::start(database, &self.settings, self.stop.clone()).await?);
+        for (group, lanes) in accounts.groups() {
+            let attendant =
+                ConnectorAttendant::new(Arc::clone(&accounts), Arc::clone(&ledger), &self.settings);
+            let lanes = lanes.into_iter().map(plain).collect();
+            let policy = ConnectorAttendant::policy(&self.settings);
+            self.work(group, lanes, Arc::new(attendant), policy);
+        }
+        if let Some(listener) = ingress {
+            let server = serve_ingress(
+                listener,
+                accounts,
+                Arc::clone(&self.settings),
+                self.stop.clone(),
+            );
+            self.tasks
+                .spawn("ingress", &self.stop, report("ingress", server));
+        }
+        Ok(())
+    }
+
+    fn start_roles(&self, roles: &[Role], api: Option<TcpListener>) -> Result<()> {
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        let settings = &self.settings;
+        if roles.contains(&Role::Router) {
+            let attendant = RouterAttendant::new(store.clone(), Arc::clone(&self.bus), settings);
+            let lanes = tributary_router::lanes(settings)
+                .into_iter()
+                .map(plain)
+                .collect();
+            self.work(
+                Group::Router,
+                lanes,
+                Arc::new(attendant),
+                tributary_router::lane_policy(settings),
+            );
+        }
+        if roles.contains(&Role::Webhooks) {
+            let attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?;
+            let (sender, lanes) = watch::channel(Vec::new());
+            let (store, bus, stop) = (store.clone(), Arc::clone(&self.bus), self.stop.clone());
+            self.tasks.spawn("endpoint watch", &self.stop, async move {
+                watch_endpoints(store, bus.as_ref(), sender, stop).await;
+            });
+            self.work_on(
+                Group::Webhooks,
+                lanes,
+                Arc::new(attendant),
+                webhooks::policy(settings),
+            );
+        }
+        if let Some(listener) = api {
+            let state = ApiState::new(
+                store.clone(),
+                Arc::clone(&self.bus),
+                settings,
+                Rate::default(),
+            );
+            self.tasks.spawn(
+                "api",
+                &self.stop,
+                serve_api(listener, state, self.stop.clone()),
+            );
+        }
+        Ok(())
+    }
+
+    /// Workers on lanes that do not change while this process runs.
+    fn work(
+        &self,
+        group: Group,
+        lanes: Vec<LaneSpec>,
+        attendant: Arc<dyn Attendant>,
+        policy: Policy,
+    ) {
+        let (sender, lanes) = watch::channel(lanes);
+        let stop = self.stop.clone();
+        // Workers take the end of the sender for the end of the list.
+        self.tasks.spawn("lane list", &self.stop, async move {
+            stop.cancelled().await;
+            drop(sender);
+        });
+        self.work_on(group, lanes, attendant, policy);
+    }
+
+    fn work_on(
+        &self,
+        group: Group,
+        lanes: watch::Receiver<Vec<LaneSpec>>,
+        attendant: Arc<dyn Attendant>,
+        policy: Policy,
+    ) {
+        let name = format!("{group} workers");
+        let workers = Workers {
+            bus: Arc::clone(&self.bus),
+            group,
+            lanes,
+            attendant,
+            policy,
+            claim_interval: self.settings.lanes.claim_interval,
+            drain_deadline: self.settings.shutdown.deadline.mul_f64(0.8),
+        };
+        self.tasks
+            .spawn(&name, &self.stop, workers.run(self.stop.clone()));
+    }
+}
+
+/// How often a store is asked whether it is there.
+const PING: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Waits; `false` when the process is to stop.
+async fn pause(stop: &CancellationToken, time: std::time::Duration) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(time) => true,
+        () = stop.cancelled() => false,
+    }
+}
+
+async fn keep_metrics(handle: telemetry::MetricsHandle, stop: CancellationToken) {
+    while pause(&stop, PING).await {
+        handle.run_upkeep();
+    }
+}
+
+async fn report<E: std::fmt::Display>(
+    name: &'static str,
+    server: impl Future<Output = Result<(), E>>,
+) {
+    if let Err(error) = server.await {
+        tracing::error!(server = name, %error, "a server of this process failed");
+    }
+}
+
+fn plain(lane: Lane) -> LaneSpec {
+    LaneSpec { lane, filter: None }
+}
+
+type Ready = Arc<dyn Fn() -> BoxFuture<'static, Vec<Check>> + Send + Sync>;
+
+/// What `/readyz` asks: the bus, and whatever is being waited for.
+fn readiness(waiting: &Waiting, bus: &Arc<dyn Bus>) -> Ready {
+    let (waiting, state) = (waiting.clone(), bus.state());
+    Arc::new(move || {
+        let mut checks = vec![match state.borrow().clone() {
+            BusState::Ready => Check::ready("bus"),
+            BusState::Connecting => Check::missing("bus", "connecting"),
+            BusState::Away { reason } | BusState::Blocked { reason } => {
+                Check::missing("bus", reason)
+            }
+        }];
+        checks.extend(
+            waiting
+                .list()
+                .into_iter()
+                .map(|(what, why)| Check::missing(what, why)),
+        );
+        Box::pin(std::future::ready(checks))
+    })
+}
