@@ -1,1 +1,9 @@
-//! Tests.
+//! The widget behind the real ingress, on the real embedded bus and both databases.
+
+mod asset;
+mod doors;
+mod mailbox;
+mod messages;
+mod replies;
+mod seen;
+mod stage;
