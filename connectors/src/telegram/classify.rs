@@ -1,0 +1,277 @@
+//! What Telegram's refusals mean. `error_code` and `parameters` decide first; the wording of `description` is no
+//! contract and is only looked at where they leave it open.
+
+use std::time::Duration;
+
+use super::client::{CallError, Refusal};
+use crate::{Scope, SendError};
+
+/// A 429 up to this long concerns one chat; a longer one is taken as the bot's.
+const CHAT_PAUSE: Duration = Duration::from_secs(3);
+
+/// What to do about a call that was refused or lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Class {
+    Failed(SendError),
+    /// What was wanted is so already.
+    Success,
+    /// Send once more without formatting.
+    Plain,
+    /// Send once more without naming the message that is answered.
+    WithoutReply,
+    /// The group has this id now; send there.
+    Migrated(i64),
+}
+
+/// `description` contains (in lower case) -> the recipient, for ever.
+const UNREACHABLE: [&str; 13] = [
+    "chat not found",
+    "peer_id_invalid",
+    "private chat not found",
+    "group is deactivated",
+    "user not found",
+    "voice_messages_forbidden",
+    "not enough rights",
+    "have no rights to send",
+    "need administrator rights",
+    "message thread not found",
+    "topic_closed",
+    "bot was kicked",
+    "user is deactivated",
+];
+
+/// Classifies a failed call.
+pub(super) fn classify(error: &CallError) -> Class {
+    match error {
+        CallError::NotSent(reason) => Class::Failed(SendError::Unavailable {
+            reason: reason.clone(),
+        }),
+        CallError::Lost(reason) => Class::Failed(SendError::Uncertain {
+            reason: reason.clone(),
+        }),
+        CallError::Refused(refusal) => refused(refusal),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Class {
+    let code = refusal.code.to_string();
+    let reason = refusal.to_string();
+    if let Some(chat) = refusal.migrate_to_chat_id {
+        return Class::Migrated(chat);
+    }
+    Class::Failed(match refusal.code {
+        // 404 without a chat or message that was not found: the token or the server is wrong.
+        401 | 404 | 409 | 421 | 300..=399 => SendError::Misconfigured { reason },
+        403 => SendError::Unreachable { code, reason },
+        429 => rate_limited(refusal),
+        400 => return bad_request(refusal),
+        // It may have been sent all the same.
+        500..=599 => SendError::Uncertain { reason },
+        _ => SendError::Rejected { code, reason },
+    })
+}
+
+fn rate_limited(refusal: &Refusal) -> SendError {
+    let retry_after = refusal.retry_after.map(Duration::from_secs);
+    let scope = match retry_after {
+        Some(wait) if wait > CHAT_PAUSE => Scope::Account,
+        Some(_) | None => Scope::Recipient,
+    };
+    SendError::RateLimited { retry_after, scope }
+}
+
+fn bad_request(refusal: &Refusal) -> Class {
+    let description = refusal.description.to_lowercase();
+    let says = |text: &str| description.contains(text);
+    let code = refusal.code.to_string();
+    let reason = refusal.to_string();
+    if says("can't parse entities") || says("can't parse message entities") {
+        return Class::Plain;
+    }
+    if says("message to be replied not found") {
+        return Class::WithoutReply;
+    }
+    if says("message is not modified") {
+        return Class::Success;
+    }
+    Class::Failed(if UNREACHABLE.into_iter().any(says) {
+        SendError::Unreachable { code, reason }
+    } else if says("file is temporarily unavailable") {
+        SendError::Unavailable { reason }
+    } else {
+        SendError::Rejected { code, reason }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(code: u16, description: &str) -> String {
+        let refusal = Refusal {
+            code,
+            description: description.to_owned(),
+            ..Refusal::default()
+        };
+        name(&classify(&CallError::Refused(refusal)))
+    }
+
+    fn name(class: &Class) -> String {
+        let text = match class {
+            Class::Failed(SendError::Rejected { .. }) => "rejected",
+            Class::Failed(SendError::Unreachable { .. }) => "unreachable",
+            Class::Failed(SendError::RateLimited { retry_after, scope }) => {
+                return format!("limited {retry_after:?} {scope:?}");
+            }
+            Class::Failed(SendError::Unavailable { .. }) => "unavailable",
+            Class::Failed(SendError::Uncertain { .. }) => "uncertain",
+            Class::Failed(SendError::Misconfigured { .. }) => "misconfigured",
+            Class::Success => "success",
+            Class::Plain => "plain",
+            Class::WithoutReply => "without reply",
+            Class::Migrated(_) => "migrated",
+        };
+        text.to_owned()
+    }
+
+    /// Every row of the table in the provider's facts.
+    #[test]
+    fn every_row_of_the_table() {
+        for (code, descriptions, expected) in [
+            (401, &["Unauthorized"][..], "misconfigured"),
+            (404, &["Not Found", ""], "misconfigured"),
+            (421, &["Misdirected Request"], "misconfigured"),
+            (
+                409,
+                &[
+                    "Conflict: can't use getUpdates method while webhook is active",
+                    "Conflict: terminated by setWebhook request",
+                    "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
+                ],
+                "misconfigured",
+            ),
+            (
+                403,
+                &[
+                    "Forbidden: bot was blocked by the user",
+                    "Forbidden: user is deactivated",
+                    "Forbidden: bot can't initiate conversation with a user",
+                    "Forbidden: bot can't send messages to bots",
+                    "Forbidden: bot was kicked from the group chat",
+                    "Forbidden: bot is not a member of the supergroup chat",
+                    "Forbidden: the group chat was deleted",
+                ],
+                "unreachable",
+            ),
+            (
+                400,
+                &[
+                    "Bad Request: chat not found",
+                    "Bad Request: PEER_ID_INVALID",
+                    "Bad Request: private chat not found",
+                    "Bad Request: group is deactivated",
+                    "Bad Request: user not found",
+                    "Bad Request: VOICE_MESSAGES_FORBIDDEN",
+                    "Bad Request: not enough rights to send text messages to the chat",
+                    "Bad Request: have no rights to send a message",
+                    "Bad Request: need administrator rights in the channel chat",
+                    "Bad Request: message thread not found",
+                    "Bad Request: TOPIC_CLOSED",
+                ],
+                "unreachable",
+            ),
+            (
+                400,
+                &[
+                    "Bad Request: can't parse entities: Unsupported start tag \"x\" at byte offset 0",
+                ],
+                "plain",
+            ),
+            (
+                400,
+                &["Bad Request: message to be replied not found"],
+                "without reply",
+            ),
+            (400, &["Bad Request: message is not modified"], "success"),
+            (
+                400,
+                &[
+                    "Bad Request: message text is empty",
+                    "Bad Request: message is too long",
+                    "Bad Request: message caption is too long",
+                    "Bad Request: wrong file identifier/HTTP URL specified",
+                    "Bad Request: failed to get HTTP URL content",
+                    "Bad Request: wrong type of the web page content",
+                    "Bad Request: PHOTO_INVALID_DIMENSIONS",
+                    "Bad Request: IMAGE_PROCESS_FAILED",
+                    "Bad Request: file is too big",
+                    "Bad Request: BUTTON_DATA_INVALID",
+                    "Bad Request: BUTTON_URL_INVALID",
+                    "Bad Request: reply markup is too long",
+                    "Bad Request: message can't be edited",
+                    "Bad Request: message to edit not found",
+                    "Bad Request: message to delete not found",
+                    "Bad Request: message can't be deleted",
+                    "Bad Request: query is too old and response timeout expired or query ID is invalid",
+                    "Bad Request: something new",
+                ],
+                "rejected",
+            ),
+            (
+                400,
+                &["Bad Request: file is temporarily unavailable"],
+                "unavailable",
+            ),
+            (413, &["Request Entity Too Large", ""], "rejected"),
+            (
+                429,
+                &["Too Many Requests: retry after 7"],
+                "limited None Recipient",
+            ),
+            (500, &["Internal Server Error: restart"], "uncertain"),
+            (502, &["Bad Gateway", ""], "uncertain"),
+            (503, &[""], "uncertain"),
+            (504, &[""], "uncertain"),
+            (302, &[""], "misconfigured"),
+            (418, &["I'm a teapot"], "rejected"),
+        ] {
+            for description in descriptions {
+                assert_eq!(class(code, description), expected, "{code} {description}");
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_decide_before_words() {
+        let limited = |retry_after| {
+            let refusal = Refusal {
+                code: 429,
+                retry_after: Some(retry_after),
+                ..Refusal::default()
+            };
+            name(&classify(&CallError::Refused(refusal)))
+        };
+        assert_eq!(limited(2), "limited Some(2s) Recipient");
+        assert_eq!(limited(7), "limited Some(7s) Account");
+        let refusal = Refusal {
+            code: 400,
+            description: "Bad Request: group chat was upgraded to a supergroup chat".to_owned(),
+            migrate_to_chat_id: Some(-1_002_000_333_444),
+            ..Refusal::default()
+        };
+        assert_eq!(
+            classify(&CallError::Refused(refusal)),
+            Class::Migrated(-1_002_000_333_444)
+        );
+    }
+
+    #[test]
+    fn lost_is_uncertain_and_not_sent_is_not() {
+        let reason = || "x".to_owned();
+        assert_eq!(
+            name(&classify(&CallError::NotSent(reason()))),
+            "unavailable"
+        );
+        assert_eq!(name(&classify(&CallError::Lost(reason()))), "uncertain");
+    }
+}
