@@ -183,6 +183,6 @@ pub(super) async fn count_returned(
     Ok(())
 }
 
-pub(super) fn missing(lane: &Lane) -> BusError {
+fn missing(lane: &Lane) -> BusError {
     BusError::Refused(format!("lane {lane} does not exist"))
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, MutexGuard},
+    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use super::{
     claim::count_returned,
     core::{Hold, Link, Slot},
     error::Failure,
+    measure,
     writer::Op,
 };
 use crate::{BusError, Envelope, Intake, Tag, Taken};
@@ -152,7 +154,9 @@ impl Intake for FileIntake {
         if ids.is_empty() {
             return Ok(());
         }
+        let begun = Instant::now();
         self.link.write(Op::Settle(ids.clone())).await?;
+        measure::settled(begun.elapsed());
         let mut hold = self.slot.hold();
         for id in ids {
             hold.unsettled.remove(&id);

@@ -9,6 +9,7 @@ mod claim;
 mod core;
 mod error;
 mod intake;
+mod measure;
 mod registry;
 mod tail;
 mod writer;
@@ -34,7 +35,7 @@ use tributary_base::database::Database;
 pub use error::OpenError;
 
 use self::{
-    claim::{Member, count_returned, missing},
+    claim::{Member, count_returned},
     core::{Core, Link, Slot},
     error::Failure,
     writer::{Op, Outgoing, Reply, Role, Writer},
@@ -231,8 +232,12 @@ impl Bus for EmbeddedBus {
             return vec![Err(PublishError::NotPublished(error.to_string())); batch.len()];
         }
         let begun = Instant::now();
+        let kinds: Vec<_> = batch
+            .iter()
+            .map(|publication| measure::kind(&publication.to))
+            .collect();
         let results = self.publish_all(batch).await;
-        metrics::histogram!("tributary_publish_seconds").record(begun.elapsed());
+        measure::published(&kinds, &results, begun.elapsed());
         results
     }
 
@@ -244,17 +249,16 @@ impl Bus for EmbeddedBus {
         )))
     }
 
-    /// Counts taken and unsettled messages as well.
+    /// Counts taken and unsettled messages as well. Nothing waits in a lane that does not exist.
     async fn depth(&self, lane: &Lane) -> Result<u64, BusError> {
         self.link.open()?;
-        let found: Option<i64> = sqlx::query_scalar(
-            "SELECT (SELECT count(*) FROM messages WHERE lane_id = lanes.id) FROM lanes WHERE name = ?",
+        let depth: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM messages WHERE lane_id = (SELECT id FROM lanes WHERE name = ?)",
         )
         .bind(lane.to_string())
-        .fetch_optional(&self.link.read)
+        .fetch_one(&self.link.read)
         .await
         .map_err(Failure::from)?;
-        let depth = found.ok_or_else(|| missing(lane))?;
         Ok(depth.unsigned_abs())
     }
 

@@ -25,11 +25,6 @@ pub(super) fn handled(lane: &Lane, took: Duration) {
     metrics::histogram!("tributary_lane_handle_seconds", "kind" => kind(lane)).record(took);
 }
 
-/// How long the bus took to take note of settled messages.
-pub(super) fn settled(lane: &Lane, took: Duration) {
-    metrics::histogram!("tributary_settle_seconds", "kind" => kind(lane)).record(took);
-}
-
 /// Messages waiting in a lane, as its owner sees it; 0 once it is not the owner.
 pub(super) fn depth(lane: &Lane, depth: u64) {
     metrics::gauge!("tributary_lane_depth", "lane" => lane.to_string()).set(depth as f64);
@@ -50,6 +45,15 @@ pub(super) fn describe() {
         "tributary_lane_handle_seconds",
         metrics::Unit::Seconds,
         "Time a handler took for a batch"
+    );
+    metrics::describe_histogram!(
+        "tributary_publish_seconds",
+        metrics::Unit::Seconds,
+        "Time until a publication was durable"
+    );
+    metrics::describe_counter!(
+        "tributary_published_total",
+        "Publications, by what became of them"
     );
     metrics::describe_histogram!(
         "tributary_settle_seconds",

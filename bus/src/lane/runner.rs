@@ -23,7 +23,6 @@ use super::{
     desk::Desk,
     item::{Report, Suspicion, Waiting},
     job::Bench,
-    measure,
 };
 use crate::{Bus, BusError, Claim, Intake, Lease, Taken};
 
@@ -278,7 +277,6 @@ impl Runner {
             return Ok(());
         }
         let tags: Vec<_> = finished.iter().map(|(tag, _)| *tag).collect();
-        let begun = Instant::now();
         let result = tokio::select! {
             result = timeout(SETTLE_DEADLINE, intake.settle(&tags)) => {
                 result.unwrap_or(Err(BusError::Deadline(SETTLE_DEADLINE)))
@@ -287,7 +285,6 @@ impl Runner {
         };
         match result {
             Ok(()) => {
-                measure::settled(&self.bench.lane, begun.elapsed());
                 self.desk.settled(&finished);
                 self.failures = 0;
                 Ok(())
