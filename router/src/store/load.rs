@@ -161,8 +161,8 @@ async fn contacts(
         }
         Tx::Sqlite(tx) => {
             let statement = format!(
-                "SELECT {CONTACT_COLUMNS} FROM json_each($1) AS k CROSS JOIN contacts \
-                 ON channel_id = k.value ->> 0 AND address = k.value ->> 1"
+                "SELECT {CONTACT_COLUMNS} FROM (SELECT value AS pair FROM json_each($1)) AS k CROSS JOIN contacts \
+                 ON channel_id = k.pair ->> 0 AND address = k.pair ->> 1"
             );
             let pairs: Vec<(&str, &str)> = channels.into_iter().zip(addresses).collect();
             sqlx::query_as(AssertSqlSafe(statement))

@@ -1,0 +1,66 @@
+//! The router's store, handler, relay and matching: the same cases on SQLite and on PostgreSQL (`TEST_POSTGRES_URL`).
+
+mod keeping;
+mod matching;
+mod receiving;
+mod relaying;
+mod sending;
+mod support;
+
+/// Runs each case on both databases.
+macro_rules! on_both {
+    ($($module:ident::$case:ident),+ $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $case() -> anyhow::Result<()> {
+                    crate::support::run(crate::support::Kind::Sqlite, crate::$module::$case).await
+                }
+            )+
+        }
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $case() -> anyhow::Result<()> {
+                    crate::support::run(crate::support::Kind::Postgres, crate::$module::$case).await
+                }
+            )+
+        }
+    };
+}
+
+on_both! {
+    receiving::a_first_message_is_stored_and_told,
+    receiving::a_message_that_comes_twice_is_one_message,
+    receiving::two_owners_at_once_store_every_message_once,
+    receiving::places_rise_without_gaps,
+    receiving::a_closed_conversation_reopens_or_a_new_one_begins,
+    receiving::statuses_move_forward_and_are_told_once,
+    receiving::who_leaves_cannot_be_written_to_until_they_write,
+    receiving::without_a_fresh_lease_nothing_is_written,
+    receiving::one_that_cannot_be_stored_spoils_no_batch,
+    receiving::what_belongs_to_another_organization_is_dead,
+    receiving::what_cannot_be_read_is_dead,
+    receiving::text_that_a_database_refuses_is_stored,
+    receiving::a_database_that_is_away_uses_up_no_attempts,
+    sending::a_reply_is_stored_with_its_delivery_and_its_event,
+    sending::an_idempotency_key_makes_one_message,
+    sending::what_cannot_be_sent_is_refused,
+    sending::a_conversation_is_closed_and_reopened,
+    sending::organizations_do_not_see_each_other,
+    matching::who_waits_gets_whoever_comes,
+    matching::a_freed_agent_takes_the_next,
+    matching::capacity_is_never_exceeded,
+    matching::the_sweep_finds_who_waits_in_vain,
+    matching::a_person_may_assign_beyond_capacity,
+    relaying::what_is_written_is_published_in_order_and_cleared,
+    relaying::a_crash_before_clearing_publishes_again,
+    relaying::positions_never_appear_behind_a_reader,
+    relaying::a_channel_that_is_gone_blocks_nobody,
+    relaying::a_lane_that_fails_holds_up_nobody_else,
+    relaying::rows_of_lanes_that_are_no_more_are_relayed,
+    relaying::a_relay_is_woken_from_another_process,
+    keeping::what_is_old_goes_in_bounded_steps,
+    keeping::the_config_is_written_down,
+    keeping::the_demo_has_an_agent,
+}

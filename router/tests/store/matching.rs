@@ -1,0 +1,234 @@
+//! Who gets whom, on the real locks.
+
+use std::{num::NonZeroU32, pin::Pin};
+
+use anyhow::{Context, Result, ensure};
+use tokio::task::JoinSet;
+use tributary_bus::message::ConversationState;
+use tributary_router::store::{Agent, Availability, NewAgent};
+
+use crate::support::{World, acme, message};
+
+type Ran<'w> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'w>>;
+
+pub async fn agent(world: &World, capacity: u32) -> Result<Agent> {
+    let new = NewAgent {
+        organization: acme(),
+        name: "Kim".to_owned(),
+        availability: Availability::Available,
+        capacity: NonZeroU32::new(capacity).context("capacity")?,
+    };
+    Ok(world.store.create_agent(new).await?)
+}
+
+async fn states(world: &World, contacts: &[&str]) -> Result<Vec<ConversationState>> {
+    let mut states = Vec::new();
+    for address in contacts {
+        states.push(world.conversation_of(address).await?.state);
+    }
+    Ok(states)
+}
+
+pub fn who_waits_gets_whoever_comes(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        use ConversationState::{Assigned, Waiting};
+        for address in ["ada", "bob", "cyd"] {
+            world.take_in(vec![message(address, address)?]).await?;
+        }
+        world.store.match_team(&acme()).await?;
+        world.store.match_team(&acme()).await?;
+        let told = world.told().await?;
+        let queued = told.iter().filter(|t| t.ends_with("conversation.queued"));
+        assert_eq!(queued.count(), 3, "each is told once");
+
+        let kim = agent(world, 2).await?;
+        assert_eq!(
+            states(world, &["ada", "bob", "cyd"]).await?,
+            [Assigned, Assigned, Waiting]
+        );
+        assert_eq!(world.conversation_of("ada").await?.agent_id, Some(kim.id));
+        let away = Availability::Away;
+        world.store.set_availability(&acme(), kim.id, away).await?;
+        let lee = agent(world, 1).await?;
+        assert_eq!(world.conversation_of("cyd").await?.agent_id, Some(lee.id));
+        let told = world.told().await?;
+        let assigned = told
+            .iter()
+            .filter(|t| t.ends_with("5 conversation.assigned"));
+        assert_eq!(assigned.count(), 3);
+        Ok(())
+    })
+}
+
+pub fn a_freed_agent_takes_the_next(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        let kim = agent(world, 1).await?;
+        for address in ["ada", "bob"] {
+            world.take_in(vec![message(address, address)?]).await?;
+            world.store.match_team(&acme()).await?;
+        }
+        let ada = world.conversation_of("ada").await?;
+        assert_eq!(ada.agent_id, Some(kim.id));
+        assert_eq!(
+            world.conversation_of("bob").await?.state,
+            ConversationState::Waiting
+        );
+        world.store.close_conversation(&acme(), ada.id).await?;
+        assert_eq!(world.conversation_of("bob").await?.agent_id, Some(kim.id));
+        // Away: whoever writes waits, until the agent is back.
+        let store = &world.store;
+        store
+            .set_availability(&acme(), kim.id, Availability::Away)
+            .await?;
+        store
+            .close_conversation(&acme(), world.conversation_of("bob").await?.id)
+            .await?;
+        world.take_in(vec![message("cyd", "cyd")?]).await?;
+        store.match_team(&acme()).await?;
+        assert_eq!(
+            world.conversation_of("cyd").await?.state,
+            ConversationState::Waiting
+        );
+        store
+            .set_availability(&acme(), kim.id, Availability::Available)
+            .await?;
+        assert_eq!(world.conversation_of("cyd").await?.agent_id, Some(kim.id));
+        Ok(())
+    })
+}
+
+/// Lanes, matchers, people who close and agents who come and go, all at once.
+pub fn capacity_is_never_exceeded(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        const LANES: u16 = 4;
+        const ROUNDS: usize = 12;
+        let mut agents = Vec::new();
+        for capacity in [1, 2, 3] {
+            agents.push(agent(world, capacity).await?);
+        }
+        let mut tasks = JoinSet::new();
+        for lane in 0..LANES {
+            let (handler, lease, store) = (
+                world.handler(lane).await?,
+                world.lease(),
+                world.store.clone(),
+            );
+            tasks.spawn(async move {
+                for round in 0..ROUNDS {
+                    let contact = format!("{lane}-{round}");
+                    let works = vec![crate::support::work(message(&contact, &contact)?)];
+                    handler.handle(works, &lease).await;
+                    store.match_team(&acme()).await?;
+                }
+                Ok::<(), anyhow::Error>(())
+            });
+        }
+        for kim in agents.clone() {
+            let store = world.store.clone();
+            tasks.spawn(async move {
+                for _ in 0..ROUNDS {
+                    for availability in [Availability::Away, Availability::Available] {
+                        store
+                            .set_availability(&acme(), kim.id, availability)
+                            .await?;
+                    }
+                }
+                Ok(())
+            });
+        }
+        let total = i64::from(LANES) * i64::try_from(ROUNDS)?;
+        // Ends when everybody had an agent and was closed.
+        let closing = async {
+            loop {
+                let over = world
+                    .number(
+                        "SELECT COUNT(*) FROM agents a WHERE a.capacity < (SELECT COUNT(*) FROM conversations c \
+                         WHERE c.agent_id = a.id AND c.state = 'assigned')",
+                    )
+                    .await?;
+                ensure!(over == 0, "an agent has more than the capacity");
+                let open = world.open_assigned().await?;
+                for id in open.iter().take(2) {
+                    world.store.close_conversation(&acme(), *id).await?;
+                }
+                let closed = "SELECT COUNT(*) FROM conversations WHERE state = 'closed'";
+                if world.number(closed).await? == total {
+                    return Ok(());
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(crate::support::PATIENCE * 2, closing).await??;
+        while let Some(ended) = tasks.join_next().await {
+            ended??;
+        }
+        Ok(())
+    })
+}
+
+pub fn the_sweep_finds_who_waits_in_vain(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        agent(world, 5).await?;
+        // Nothing runs beside a lane: nobody is matched.
+        world.take_in(vec![message("ada", "ada")?]).await?;
+        assert_eq!(
+            world.conversation_of("ada").await?.state,
+            ConversationState::Waiting
+        );
+        assert_eq!(world.store.organizations_to_match().await?, [acme()]);
+        // Another process, which was not told.
+        let other = tributary_router::store::Store::open(&world.settings).await?;
+        let beside = world.alongside(world.router(&other), 0);
+        world
+            .eventually("ada is assigned", || async {
+                Ok(world.conversation_of("ada").await?.state == ConversationState::Assigned)
+            })
+            .await?;
+        beside.end().await?;
+        assert!(world.store.organizations_to_match().await?.is_empty());
+        other.close().await;
+        Ok(())
+    })
+}
+
+pub fn a_person_may_assign_beyond_capacity(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        let kim = agent(world, 1).await?;
+        for address in ["ada", "bob", "cyd"] {
+            world.take_in(vec![message(address, address)?]).await?;
+        }
+        world.store.match_team(&acme()).await?;
+        let bob = world.conversation_of("bob").await?;
+        let view = world
+            .store
+            .assign_conversation(&acme(), bob.id, kim.id)
+            .await?;
+        assert_eq!(
+            (view.state, view.agent_id),
+            (ConversationState::Assigned, Some(kim.id))
+        );
+        let again = world
+            .store
+            .assign_conversation(&acme(), bob.id, kim.id)
+            .await?;
+        assert_eq!(again.seq, view.seq);
+        // Two of one: the next is free only when both are closed.
+        let ada = world.conversation_of("ada").await?.id;
+        world.store.close_conversation(&acme(), ada).await?;
+        assert_eq!(
+            world.conversation_of("cyd").await?.state,
+            ConversationState::Waiting
+        );
+        world.store.close_conversation(&acme(), bob.id).await?;
+        assert_eq!(world.conversation_of("cyd").await?.agent_id, Some(kim.id));
+        Ok(())
+    })
+}
+
+impl World {
+    async fn open_assigned(&self) -> Result<Vec<tributary_bus::ConversationId>> {
+        Ok(tributary_base::on!(read &self.database, db => {
+            sqlx::query_scalar("SELECT id FROM conversations WHERE state = 'assigned'").fetch_all(db).await
+        })?)
+    }
+}
