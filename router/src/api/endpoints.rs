@@ -62,8 +62,9 @@ impl From<store::Endpoint> for EndpointWithSecret {
 ///
 /// Events that happen from now on are sent to it, in order per conversation. An event is repeated with growing pauses
 /// until the endpoint answers 2xx, for 24 hours by default. While the endpoint is down (no connection, a timeout, 5xx
-/// or 429) all of its events wait; any other answer holds back only the conversation of that event. Answer quickly and
-/// be ready for an event that comes twice: `webhook-id` is the same each time.
+/// or 429) all of its events wait; any other answer, and an event that fails with 5xx time and again, holds back only the
+/// conversation of that event. Answer quickly and be ready for an event that comes twice: `webhook-id` is the same each
+/// time.
 #[utoipa::path(
     post, path = "/v1/endpoints", tag = "endpoints", request_body = CreateEndpoint,
     responses((status = 201, body = EndpointWithSecret), (status = 409, description = "`limit_reached`: 50 endpoints exist", body = Problem, content_type = "application/problem+json"))

@@ -319,7 +319,9 @@ impl From<StoreError> for Problem {
             StoreError::Database(_)
             | StoreError::Deadline(_)
             | StoreError::Corrupt(..)
-            | StoreError::Envelope(_) => {}
+            | StoreError::Envelope(_)
+            | StoreError::NotOwner
+            | StoreError::ChannelMoved { .. } => {}
         }
         if error.trouble() == Trouble::Away {
             tracing::warn!(%error, "the store is away");

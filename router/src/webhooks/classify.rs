@@ -17,11 +17,36 @@ pub enum Verdict {
     /// The endpoint works and does not take this event: only its conversation waits.
     Rejected { reason: String },
     /// The endpoint does not work, or asks for a pause: all its events wait.
-    Away {
-        reason: String,
-        /// What the endpoint asked for.
-        after: Option<Duration>,
-    },
+    Away(Away),
+}
+
+/// Why the endpoint seems not to work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Away {
+    pub reason: String,
+    /// What the endpoint asked for.
+    pub after: Option<Duration>,
+    pub blame: Blame,
+}
+
+/// What a failure may be due to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// Nothing that is sent now would be taken.
+    Endpoint,
+    /// Perhaps only this event breaks the receiver.
+    Either,
+}
+
+impl Away {
+    /// A failure that is not about any event.
+    pub fn unusable(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            after: None,
+            blame: Blame::Endpoint,
+        }
+    }
 }
 
 /// Reads an answer. `429` and `5xx` are about the endpoint; everything else that is not `2xx` is about the event, `410`
@@ -30,15 +55,21 @@ pub fn of_answer(status: StatusCode, headers: &HeaderMap, now: DateTime<Utc>) ->
     let reason = format!("endpoint answered {}", status.as_u16());
     if status.is_success() {
         Verdict::Accepted
-    } else if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        let asks = matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-        );
-        Verdict::Away {
+    } else if matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    ) {
+        Verdict::Away(Away {
             reason,
-            after: asks.then(|| retry_after(headers, now)).flatten(),
-        }
+            after: retry_after(headers, now),
+            blame: Blame::Endpoint,
+        })
+    } else if status.is_server_error() {
+        Verdict::Away(Away {
+            reason,
+            after: None,
+            blame: Blame::Either,
+        })
     } else {
         Verdict::Rejected { reason }
     }
@@ -46,19 +77,20 @@ pub fn of_answer(status: StatusCode, headers: &HeaderMap, now: DateTime<Utc>) ->
 
 /// Reads a failure to get an answer. Names no URL, which may hold a token.
 pub fn of_failure(error: &reqwest::Error) -> Verdict {
-    let reason = if is_internal(error) {
-        "endpoint has an internal address"
-    } else if error.is_timeout() {
-        "endpoint did not answer in time"
+    let (reason, blame) = if is_internal(error) {
+        ("endpoint has an internal address", Blame::Endpoint)
     } else if error.is_connect() {
-        "endpoint cannot be connected to"
+        ("endpoint cannot be connected to", Blame::Endpoint)
+    } else if error.is_timeout() {
+        ("endpoint did not answer in time", Blame::Either)
     } else {
-        "connection to the endpoint broke"
+        ("connection to the endpoint broke", Blame::Either)
     };
-    Verdict::Away {
+    Verdict::Away(Away {
         reason: reason.to_owned(),
         after: None,
-    }
+        blame,
+    })
 }
 
 fn is_internal(error: &reqwest::Error) -> bool {
@@ -96,10 +128,15 @@ mod tests {
     }
 
     fn away(status: u16, after: Option<u64>) -> Verdict {
-        Verdict::Away {
+        let blame = match status {
+            429 | 503 => Blame::Endpoint,
+            _ => Blame::Either,
+        };
+        Verdict::Away(Away {
             reason: format!("endpoint answered {status}"),
             after: after.map(Duration::from_secs),
-        }
+            blame,
+        })
     }
 
     #[test]

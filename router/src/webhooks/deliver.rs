@@ -9,11 +9,12 @@ use async_trait::async_trait;
 use chrono::Utc;
 use reqwest::{Client, Response, Url, header::CONTENT_TYPE};
 use tributary_base::{backoff::Backoff, outgoing::Guard};
-use tributary_bus::{EndpointId, Envelope, Handler, Lease, Outcome, Work};
+use tributary_bus::{EndpointId, Envelope, EventId, Handler, Lease, Outcome, Work};
 
 use super::{
-    classify::{self, Verdict},
-    outage::{Admission, Outage},
+    classify::{self, Away, Verdict},
+    outage::{Admission, Outage, Setback},
+    reasons::Reasons,
     sign::signatures,
 };
 use crate::store::{Endpoint, Store};
@@ -37,6 +38,7 @@ pub struct Deliverer {
     guard: Guard,
     client: Client,
     outage: Outage,
+    reasons: Reasons,
     known: Mutex<Known>,
 }
 
@@ -63,6 +65,7 @@ impl Deliverer {
             guard,
             client,
             outage: Outage::new(backoff),
+            reasons: Reasons::default(),
             known: Mutex::new(Known {
                 endpoint: Some(Arc::new(endpoint)),
                 read_at: Instant::now(),
@@ -87,10 +90,7 @@ impl Deliverer {
             }
         };
         if !lease.is_fresh() {
-            return Outcome::Retry {
-                after: None,
-                reason: "lane may have another owner".to_owned(),
-            };
+            return retry("lane may have another owner".to_owned());
         }
         let begun = Instant::now();
         let verdict = match self.post(&endpoint, &work.envelope).await {
@@ -102,7 +102,7 @@ impl Deliverer {
         };
         metrics::histogram!("tributary_webhook_delivery_seconds")
             .record(begun.elapsed().as_secs_f64());
-        self.conclude(verdict, begun)
+        self.conclude(verdict, work.envelope.id, begun)
     }
 
     /// One try. The error is about the event itself: it can never be sent.
@@ -113,7 +113,7 @@ impl Deliverer {
             Err(_) => return Ok(unusable("endpoint's URL cannot be read")),
         };
         if let Err(refused) = self.guard.check(&url) {
-            return Ok(unusable(&format!("endpoint refused: {refused}")));
+            return Ok(unusable(format!("endpoint refused: {refused}")));
         }
         let body = envelope.to_bytes().map_err(|error| error.to_string())?;
         let id = envelope.id.to_string();
@@ -142,37 +142,42 @@ impl Deliverer {
         })
     }
 
-    fn conclude(&self, verdict: Verdict, begun: Instant) -> Outcome {
+    fn conclude(&self, verdict: Verdict, event: EventId, begun: Instant) -> Outcome {
         match verdict {
             Verdict::Accepted => {
                 count("delivered");
-                self.note_answer(begun);
+                self.reasons.forget(event);
+                self.note_answer(event, begun);
                 Outcome::Done
             }
             Verdict::Rejected { reason } => {
                 count("rejected");
-                self.note_answer(begun);
-                Outcome::Retry {
-                    after: None,
-                    reason,
-                }
+                self.reasons.note(event, &reason);
+                self.note_answer(event, begun);
+                retry(reason)
             }
-            Verdict::Away { reason, after } => {
+            Verdict::Away(away) => {
                 count("away");
-                let setback = self.outage.failed(begun, after);
-                if setback.is_new {
-                    tracing::warn!(endpoint = %self.id, reason, "an endpoint is down; its events wait");
-                }
-                Outcome::Pause {
-                    after: Some(setback.wait),
-                    reason,
+                self.reasons.note(event, &away.reason);
+                match self.outage.failed(begun, event, &away) {
+                    Setback::All { wait, is_new } => {
+                        if is_new {
+                            let reason = &away.reason;
+                            tracing::warn!(endpoint = %self.id, reason, "an endpoint is down; its events wait");
+                        }
+                        Outcome::Pause {
+                            after: Some(wait),
+                            reason: away.reason,
+                        }
+                    }
+                    Setback::Event => retry(away.reason),
                 }
             }
         }
     }
 
-    fn note_answer(&self, begun: Instant) {
-        if self.outage.answered(begun) {
+    fn note_answer(&self, event: EventId, begun: Instant) {
+        if self.outage.answered(begun, event) {
             tracing::info!(endpoint = %self.id, "an endpoint works again");
         }
     }
@@ -225,17 +230,22 @@ impl Handler for Deliverer {
         outcomes
     }
 
-    async fn exhausted(&self, _: Work, reason: String, _: &Lease) -> Outcome {
+    async fn exhausted(&self, work: Work, reason: String, _: &Lease) -> Outcome {
         count("dead");
+        let reason = self.reasons.explain(work.envelope.id, reason);
         Outcome::Dead { reason }
     }
 }
 
-fn unusable(reason: &str) -> Verdict {
-    Verdict::Away {
-        reason: reason.to_owned(),
+fn retry(reason: String) -> Outcome {
+    Outcome::Retry {
         after: None,
+        reason,
     }
+}
+
+fn unusable(reason: impl Into<String>) -> Verdict {
+    Verdict::Away(Away::unusable(reason))
 }
 
 fn count(outcome: &'static str) {

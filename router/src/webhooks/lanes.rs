@@ -14,20 +14,19 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long after a deletion the lane is removed, so that its owner has let go of it.
 const GRACE: TimeDelta = TimeDelta::seconds(5);
 
-/// Keeps `lanes` equal to the lanes of the endpoints in the store, makes those that are missing on the bus, and removes
-/// those of deleted endpoints, first from the bus and then from the store. Several processes may do so at once. Runs
-/// until `stop`.
+/// Keeps `lanes` equal to the lanes of the endpoints in the store, and removes those of deleted endpoints, first from
+/// the bus and then from the store. Several processes may do so at once. Runs until `stop`.
 pub async fn watch_endpoints(
     store: Store,
     bus: &dyn Bus,
     lanes: watch::Sender<Vec<LaneSpec>>,
     stop: CancellationToken,
 ) {
-    let mut declared = HashSet::new();
+    let mut listed = HashSet::new();
     let mut failing = false;
     loop {
         let result = match stop
-            .run_until_cancelled(follow(&store, bus, &lanes, &mut declared))
+            .run_until_cancelled(follow(&store, bus, &lanes, &mut listed))
             .await
         {
             Some(result) => result,
@@ -63,21 +62,13 @@ async fn follow(
     store: &Store,
     bus: &dyn Bus,
     lanes: &watch::Sender<Vec<LaneSpec>>,
-    declared: &mut HashSet<EndpointId>,
+    listed: &mut HashSet<EndpointId>,
 ) -> Result<(), FollowError> {
     let (live, deleted): (Vec<Endpoint>, Vec<Endpoint>) = store
         .endpoints_of_all()
         .await?
         .into_iter()
         .partition(|endpoint| endpoint.deleted_at.is_none());
-    for endpoint in live
-        .iter()
-        .filter(|endpoint| !declared.contains(&endpoint.id))
-        .collect::<Vec<_>>()
-    {
-        bus.declare(&[endpoint.lane()]).await?;
-        declared.insert(endpoint.id);
-    }
     let wanted: Vec<LaneSpec> = live.iter().map(Endpoint::lane).collect();
     lanes.send_if_modified(|current| {
         let changes = *current != wanted;
@@ -87,13 +78,22 @@ async fn follow(
         changes
     });
     let released_before = Utc::now() - GRACE;
-    for endpoint in deleted {
+    for endpoint in &deleted {
         if endpoint.deleted_at.is_some_and(|at| at < released_before) {
             bus.remove(&Lane::Endpoint(endpoint.id)).await?;
             store.forget_endpoint(endpoint.id).await?;
-            declared.remove(&endpoint.id);
             tracing::info!(endpoint = %endpoint.id, "the lane of a deleted endpoint was removed");
         }
     }
+    let known: HashSet<EndpointId> = live
+        .iter()
+        .chain(&deleted)
+        .map(|endpoint| endpoint.id)
+        .collect();
+    // Another process removed these while this one could not read the store, and may have made the lane anew since.
+    for gone in listed.difference(&known) {
+        bus.remove(&Lane::Endpoint(*gone)).await?;
+    }
+    *listed = known;
     Ok(())
 }

@@ -4,6 +4,7 @@ mod classify;
 mod deliver;
 mod lanes;
 mod outage;
+mod reasons;
 mod sign;
 
 use std::{sync::Arc, time::Duration};

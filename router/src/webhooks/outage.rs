@@ -1,12 +1,22 @@
-//! An endpoint that is down: how long its events wait, and that one of them at a time looks whether it is back.
+//! An endpoint that is down: how long its events wait, that one of them at a time looks whether it is back, and that an
+//! event which breaks its receiver does not pass for an outage for ever.
 
 use std::{
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tributary_base::backoff::Backoff;
+use tributary_bus::EventId;
+
+use super::classify::{Away, Blame};
+
+/// An event that failed this often is held back alone: the next one tells whether the endpoint is down.
+const SUSPECT_AFTER: u32 = 3;
+/// Events whose failures are remembered, at most.
+const SUSPECTS: usize = 1000;
 
 /// What is known of an endpoint's health.
 #[derive(Debug)]
@@ -23,6 +33,8 @@ struct State {
     failures: u32,
     failed_at: Option<Instant>,
     until: Option<Instant>,
+    /// Failures of events that may have caused them.
+    suspects: HashMap<EventId, u32>,
 }
 
 /// Whether a request may go out.
@@ -34,13 +46,17 @@ pub enum Admission<'a> {
     Wait(Duration),
 }
 
-/// What a failure changed.
+/// What follows from a failure.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Setback {
-    /// How long all events wait.
-    pub wait: Duration,
-    /// Whether the endpoint worked until now.
-    pub is_new: bool,
+pub enum Setback {
+    /// All events wait this long.
+    All {
+        wait: Duration,
+        /// Whether the endpoint worked until now.
+        is_new: bool,
+    },
+    /// The event is the likely cause: only its conversation waits.
+    Event,
 }
 
 impl Outage {
@@ -67,40 +83,60 @@ impl Outage {
         }
     }
 
-    /// Notes that a request which was begun at `begun` failed; `asked` is the pause the endpoint asked for.
-    pub fn failed(&self, begun: Instant, asked: Option<Duration>) -> Setback {
+    /// Notes that the request for an event, begun at `begun`, failed.
+    pub fn failed(&self, begun: Instant, event: EventId, away: &Away) -> Setback {
         let mut state = self.state();
+        if away.blame == Blame::Either && state.suspect(event) > SUSPECT_AFTER {
+            return Setback::Event;
+        }
         let now = Instant::now();
         if state.failed_at.is_some_and(|at| begun < at) {
             // It was under way when another failed: the same outage, already counted.
             let until = state.until.unwrap_or(now);
-            return Setback {
+            return Setback::All {
                 wait: until.saturating_duration_since(now),
                 is_new: false,
             };
         }
         state.failures = state.failures.saturating_add(1);
-        let wait = asked.unwrap_or_else(|| self.backoff.delay(state.failures));
+        let wait = away
+            .after
+            .unwrap_or_else(|| self.backoff.delay(state.failures));
         state.failed_at = Some(now);
         state.until = now.checked_add(wait);
-        Setback {
+        Setback::All {
             wait,
             is_new: state.failures == 1,
         }
     }
 
-    /// Notes that the endpoint answered a request which was begun at `begun`. `true`: it was down until now.
-    pub fn answered(&self, begun: Instant) -> bool {
+    /// Notes that the endpoint answered the request for an event, begun at `begun`. `true`: it was down until now.
+    pub fn answered(&self, begun: Instant, event: EventId) -> bool {
         let mut state = self.state();
+        state.suspects.remove(&event);
         if state.failed_at.is_none_or(|at| begun < at) {
             return false;
         }
-        *state = State::default();
+        state.failures = 0;
+        state.failed_at = None;
+        state.until = None;
         true
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Counts a failure of an event.
+    fn suspect(&mut self, event: EventId) -> u32 {
+        if self.suspects.len() >= SUSPECTS && !self.suspects.contains_key(&event) {
+            self.suspects.clear();
+        }
+        let failures = self.suspects.entry(event).or_default();
+        *failures = failures.saturating_add(1);
+        *failures
     }
 }
 
@@ -115,41 +151,95 @@ mod tests {
         })
     }
 
+    fn away(blame: Blame, after: Option<Duration>) -> Away {
+        Away {
+            reason: "test".to_owned(),
+            after,
+            blame,
+        }
+    }
+
+    fn wait_of(setback: &Setback) -> Duration {
+        match setback {
+            Setback::All { wait, .. } => *wait,
+            Setback::Event => Duration::MAX,
+        }
+    }
+
     #[test]
     fn requests_that_fail_together_are_one_failure() {
         let outage = outage();
+        let away = away(Blame::Either, None);
         let begun = Instant::now();
-        let first = outage.failed(begun, None);
-        assert!(first.is_new && first.wait <= Duration::from_secs(8));
+        let first = outage.failed(begun, EventId::generate(), &away);
+        assert!(matches!(first, Setback::All { is_new: true, .. }));
+        assert!(wait_of(&first) <= Duration::from_secs(8));
         for _ in 0..30 {
-            let later = outage.failed(begun, None);
-            assert!(!later.is_new && later.wait <= first.wait);
+            let later = outage.failed(begun, EventId::generate(), &away);
+            assert!(matches!(later, Setback::All { is_new: false, .. }));
+            assert!(wait_of(&later) <= wait_of(&first));
         }
         assert_eq!(outage.state().failures, 1);
-        assert!(!outage.failed(Instant::now(), None).is_new);
+        outage.failed(Instant::now(), EventId::generate(), &away);
         assert_eq!(outage.state().failures, 2);
     }
 
     #[test]
     fn only_a_later_answer_ends_an_outage() {
         let outage = outage();
+        let event = EventId::generate();
         let begun = Instant::now();
-        assert!(!outage.answered(begun));
-        outage.failed(begun, None);
-        assert!(!outage.answered(begun));
-        assert!(outage.answered(Instant::now()));
-        assert!(!outage.answered(Instant::now()));
+        assert!(!outage.answered(begun, event));
+        outage.failed(begun, event, &away(Blame::Endpoint, None));
+        assert!(!outage.answered(begun, event));
+        assert!(outage.answered(Instant::now(), event));
+        assert!(!outage.answered(Instant::now(), event));
+    }
+
+    #[test]
+    fn an_event_that_breaks_its_receiver_is_found_out() {
+        let outage = outage();
+        let (broken, sound) = (EventId::generate(), EventId::generate());
+        let away = away(Blame::Either, None);
+        for _ in 0..SUSPECT_AFTER {
+            let setback = outage.failed(Instant::now(), broken, &away);
+            assert!(matches!(setback, Setback::All { .. }));
+        }
+        assert_eq!(outage.failed(Instant::now(), broken, &away), Setback::Event);
+        assert!(outage.answered(Instant::now(), sound));
+        // It stays found out, until it is taken.
+        assert_eq!(outage.failed(Instant::now(), broken, &away), Setback::Event);
+        assert_eq!(outage.state().failures, 0);
+        outage.answered(Instant::now(), broken);
+        assert!(matches!(
+            outage.failed(Instant::now(), broken, &away),
+            Setback::All { .. }
+        ));
+    }
+
+    #[test]
+    fn an_endpoint_that_is_gone_is_not_put_down_to_an_event() {
+        let outage = outage();
+        let event = EventId::generate();
+        for _ in 0..20 {
+            let setback = outage.failed(Instant::now(), event, &away(Blame::Endpoint, None));
+            assert!(matches!(setback, Setback::All { .. }));
+        }
     }
 
     #[tokio::test]
     async fn an_endpoint_that_is_down_is_tried_by_one_at_a_time() {
         let outage = outage();
+        let fail = |after| {
+            let away = away(Blame::Endpoint, Some(Duration::from_secs(after)));
+            outage.failed(Instant::now(), EventId::generate(), &away)
+        };
         assert!(matches!(outage.admit().await, Admission::Go(None)));
-        outage.failed(Instant::now(), Some(Duration::ZERO));
+        fail(0);
         let probing = outage.admit().await;
         assert!(matches!(probing, Admission::Go(Some(_))));
         assert!(futures::poll!(std::pin::pin!(outage.admit())).is_pending());
-        outage.failed(Instant::now(), Some(Duration::from_secs(60)));
+        fail(60);
         drop(probing);
         assert!(matches!(outage.admit().await, Admission::Wait(_)));
     }

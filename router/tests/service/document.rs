@@ -1,0 +1,166 @@
+//! The OpenAPI document and the page that shows it.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use reqwest::{Method, header};
+use serde_json::Value;
+use tributary_router::api::openapi_document;
+
+use crate::support::{Kind, World, send};
+
+const ROUTES: [&str; 26] = [
+    "get /v1/organizations",
+    "get /v1/organizations/{id}",
+    "get /v1/api-keys",
+    "post /v1/api-keys",
+    "post /v1/api-keys/{id}/revoke",
+    "get /v1/channels",
+    "get /v1/channels/{id}",
+    "get /v1/agents",
+    "post /v1/agents",
+    "get /v1/agents/{id}",
+    "patch /v1/agents/{id}",
+    "get /v1/contacts/{id}",
+    "get /v1/conversations",
+    "get /v1/conversations/{id}",
+    "post /v1/conversations/{id}/close",
+    "post /v1/conversations/{id}/reopen",
+    "post /v1/conversations/{id}/assign",
+    "get /v1/conversations/{id}/messages",
+    "post /v1/conversations/{id}/messages",
+    "get /v1/messages/{id}",
+    "get /v1/endpoints",
+    "post /v1/endpoints",
+    "get /v1/endpoints/{id}",
+    "delete /v1/endpoints/{id}",
+    "post /v1/endpoints/{id}/rotate-secret",
+    "get /v1/events",
+];
+
+#[test]
+fn the_document_lists_every_route_with_its_problems() -> Result<()> {
+    let document = openapi_document(None);
+    ensure!(
+        document["openapi"]
+            .as_str()
+            .is_some_and(|version| version.starts_with("3.1."))
+    );
+    ensure!(document["components"]["securitySchemes"]["api_key"]["scheme"] == "bearer");
+    ensure!(document["security"] == serde_json::json!([{ "api_key": [] }]));
+    let mut found = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().context("paths")? {
+        for (method, operation) in item.as_object().context("a path item")? {
+            found.insert(format!("{method} {path}"));
+            let place = format!("{method} {path}");
+            ensure!(
+                operation["summary"].is_string() && operation["operationId"].is_string(),
+                "{place}"
+            );
+            for status in ["401", "429", "500", "503"] {
+                ensure!(
+                    operation["responses"][status].is_object(),
+                    "{place} says nothing of {status}"
+                );
+            }
+            let has = |status: &str| operation["responses"][status].is_object();
+            ensure!(has("404") == path.contains('{'), "{place}: 404");
+            ensure!(
+                has("415") == operation["requestBody"].is_object(),
+                "{place}: 415"
+            );
+        }
+    }
+    ensure!(
+        found == ROUTES.into_iter().map(str::to_owned).collect(),
+        "{found:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn every_reference_leads_somewhere() -> Result<()> {
+    let document = openapi_document(None);
+    let mut references = Vec::new();
+    collect(&document, &mut references);
+    ensure!(references.len() > 50);
+    for reference in references {
+        let pointer = reference
+            .strip_prefix('#')
+            .with_context(|| format!("{reference} is elsewhere"))?;
+        ensure!(
+            document.pointer(pointer).is_some(),
+            "{reference} leads nowhere"
+        );
+    }
+    for (name, member) in [
+        ("Conversation", "agent_id"),
+        ("Message", "content"),
+        ("Contact", "locale"),
+    ] {
+        ensure!(
+            document["components"]["schemas"][name]["properties"][member].is_object(),
+            "{name}.{member}"
+        );
+    }
+    let request = &document["components"]["schemas"]["CreateEndpoint"];
+    ensure!(
+        request["additionalProperties"] == false,
+        "unknown fields are refused: {request}"
+    );
+    Ok(())
+}
+
+fn collect<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(object) => {
+            into.extend(object.get("$ref").and_then(Value::as_str));
+            object.values().for_each(|value| collect(value, into));
+        }
+        Value::Array(array) => array.iter().for_each(|value| collect(value, into)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn the_committed_document_is_current() -> Result<()> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
+    let current = format!(
+        "{}\n",
+        serde_json::to_string_pretty(&openapi_document(None))?
+    );
+    if std::env::var("UPDATE_SCHEMAS").is_ok_and(|value| value == "1") {
+        std::fs::write(&path, &current)?;
+    }
+    let committed = std::fs::read_to_string(&path)
+        .context("docs/openapi.json; write it with UPDATE_SCHEMAS=1")?;
+    ensure!(
+        committed == current,
+        "docs/openapi.json is not current; run this test with UPDATE_SCHEMAS=1"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_document_and_its_page_are_served_without_a_key() -> Result<()> {
+    let world = World::start(Kind::Sqlite).await?;
+    let served = send(world.request(Method::GET, "/openapi.json"))
+        .await?
+        .expect(200)?;
+    ensure!(served.body == openapi_document(None));
+    let root = send(world.request(Method::GET, "/")).await?.expect(307)?;
+    ensure!(root.headers[header::LOCATION] == "/docs/");
+    let page = send(world.request(Method::GET, "/docs/"))
+        .await?
+        .expect(200)?;
+    ensure!(page.text.contains("swagger-ui"));
+    let script = send(world.request(Method::GET, "/docs/swagger-ui-bundle.js"))
+        .await?
+        .expect(200)?;
+    ensure!(script.text.len() > 100_000);
+    ensure!(
+        !page.text.contains("https://"),
+        "the page loads nothing from elsewhere"
+    );
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! The REST API and the webhook worker as their users meet them: over HTTP, on real stores and a real bus.
+
+mod api;
+mod bodies;
+mod document;
+mod operations;
+mod refusals;
+mod support;
+mod tenants;
+mod trouble;
+mod webhooks;
