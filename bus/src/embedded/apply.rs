@@ -49,10 +49,10 @@ pub(super) async fn apply(
     for op in ops {
         answers.push(match op {
             Op::Publish(messages) => {
-                let exist = messages
+                let missing = messages
                     .iter()
                     .map(|message| route(message, draft, &mut rows));
-                let answer = Reply::Published(exist.collect());
+                let answer = Reply::Published(missing.collect());
                 if draft.tapped {
                     copies.extend(messages.iter().map(copy));
                 }
@@ -100,24 +100,25 @@ pub(super) async fn apply(
     Ok(answers)
 }
 
-/// Finds the lanes of a message; `false` when it names one that does not exist.
-fn route<'a>(message: &'a Outgoing, draft: &Draft, rows: &mut Vec<(i64, &'a [u8])>) -> bool {
+/// Finds the lanes of a message. Answers the one it names when that does not exist.
+fn route<'a>(
+    message: &'a Outgoing,
+    draft: &Draft,
+    rows: &mut Vec<(i64, &'a [u8])>,
+) -> Option<String> {
     match &message.to {
         Destination::Lane(lane) => match draft.registry.id(lane) {
-            Some(id) => {
-                rows.push((id, &message.body));
-                true
-            }
-            None => false,
+            Some(id) => rows.push((id, &message.body)),
+            None => return Some(lane.to_string()),
         },
         Destination::Events => {
             let lanes = draft
                 .registry
                 .listeners(&message.organization, &message.kind);
             rows.extend(lanes.map(|id| (id, message.body.as_slice())));
-            true
         }
     }
+    None
 }
 
 fn copy(message: &Outgoing) -> (String, Vec<u8>) {

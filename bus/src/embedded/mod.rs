@@ -10,6 +10,7 @@ mod core;
 mod error;
 mod intake;
 mod measure;
+mod publish;
 mod registry;
 mod tail;
 mod writer;
@@ -38,7 +39,7 @@ use self::{
     claim::{Member, count_returned},
     core::{Core, Link, Slot},
     error::Failure,
-    writer::{Op, Outgoing, Reply, Role, Writer},
+    writer::{Op, Reply, Role, Writer},
 };
 use crate::{
     Bus, BusError, BusState, DeadId, DeadLetter, Group, Lane, LaneSpec, Membership, Moved, Notice,
@@ -168,46 +169,6 @@ impl EmbeddedBus {
             tracing::debug!(lane = %slot.lane, %error, "returned messages are not counted");
         }
     }
-
-    async fn publish_all(&self, batch: Vec<Publication>) -> Vec<Result<(), PublishError>> {
-        let count = batch.len();
-        let mut lanes = Vec::with_capacity(count);
-        let mut messages = Vec::with_capacity(count);
-        let mut broken = None;
-        for publication in batch {
-            let body = match publication.envelope.to_bytes() {
-                Ok(body) => body,
-                Err(error) => {
-                    broken = Some(error.to_string());
-                    break;
-                }
-            };
-            lanes.push(publication.to.clone());
-            messages.push(Outgoing {
-                to: publication.to,
-                organization: publication.envelope.orgid,
-                kind: publication.envelope.kind,
-                body,
-            });
-        }
-        let mut results: Vec<_> = match self.link.write(Op::Publish(messages)).await {
-            Ok(Reply::Published(exist)) => exist
-                .into_iter()
-                .zip(lanes)
-                .map(|(exists, to)| match (exists, to) {
-                    (false, crate::Destination::Lane(lane)) => {
-                        Err(PublishError::NoLane(lane.to_string()))
-                    }
-                    (true | false, _) => Ok(()),
-                })
-                .collect(),
-            Ok(Reply::Done | Reply::Replayed(_)) => Vec::new(),
-            Err(failure) => vec![Err(failure.into()); lanes.len()],
-        };
-        let reason = broken.unwrap_or_else(|| "the writer gave no answer".to_owned());
-        results.resize(count, Err(PublishError::NotPublished(reason)));
-        results
-    }
 }
 
 #[async_trait]
@@ -236,7 +197,7 @@ impl Bus for EmbeddedBus {
             .iter()
             .map(|publication| measure::kind(&publication.to))
             .collect();
-        let results = self.publish_all(batch).await;
+        let results = publish::publish(&self.link, batch).await;
         measure::published(&kinds, &results, begun.elapsed());
         results
     }

@@ -65,8 +65,8 @@ pub(super) enum Op {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
     Done,
-    /// Per message: whether its lane exists.
-    Published(Vec<bool>),
+    /// Per message: the lane it names, if that does not exist.
+    Published(Vec<Option<String>>),
     Replayed(bool),
 }
 
