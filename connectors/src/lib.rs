@@ -13,6 +13,8 @@ pub mod server;
 mod sink;
 mod store;
 mod telegram;
+#[cfg(test)]
+mod testing;
 mod widget;
 
 pub use accounts::{Account, Accounts};

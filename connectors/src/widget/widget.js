@@ -539,9 +539,9 @@
   const CROSS = "M6.500 6.500l11 11M17.500 6.500l-11 11";
   const ARROW = "M12 19V5.500M6 11l6-6 6 6";
 
-  const dark = "--bg:#15181d;--soft:#242931;--line:#353b45;--ink:#eceff3;--dim:#a5adb9;--alarm:#ffb4a8;--shade:rgba(0,0,0,.5);color-scheme:dark;";
+  const dark = "--ring:color-mix(in srgb,var(--accent),#fff 45%);--bg:#15181d;--soft:#242931;--line:#353b45;--ink:#eceff3;--dim:#a5adb9;--alarm:#ffb4a8;--shade:rgba(0,0,0,.5);color-scheme:dark;";
   const css = `
-.root{all:initial;--accent:#0f6b63;--on:#fff;--bg:#fff;--soft:#f0f2f4;--line:#dde1e6;--ink:#1b2026;--dim:#5a6370;--alarm:#b3261e;--shade:rgba(20,30,40,.18);color-scheme:light;
+.root{all:initial;--accent:#0f6b63;--ring:var(--accent);--on:#fff;--bg:#fff;--soft:#f0f2f4;--line:#dde1e6;--ink:#1b2026;--dim:#5a6370;--alarm:#b3261e;--shade:rgba(20,30,40,.18);color-scheme:light;
 font:15px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;color:var(--ink)}
 .root.dark{${dark}}
 @media (prefers-color-scheme:dark){.root.auto{${dark}}}
@@ -550,7 +550,7 @@ font:15px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;
 button,textarea{font:inherit;color:inherit;margin:0}
 button{cursor:pointer;border:0;background:none;padding:0}
 svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke-linecap:round;stroke-linejoin:round;display:block}
-:focus-visible{outline:3px solid var(--accent);outline-offset:2px;box-shadow:0 0 0 2px var(--bg)}
+:focus-visible{outline:2px solid var(--ink);outline-offset:2px;box-shadow:0 0 0 2px var(--bg)}
 .launcher{position:fixed;z-index:2147483000;bottom:20px;right:20px;width:56px;height:56px;border-radius:50%;background:var(--accent);color:var(--on);display:grid;place-items:center;box-shadow:0 4px 18px var(--shade);transition:transform .15s}
 .launcher:hover{transform:scale(1.05)}
 .launcher svg{width:28px;height:28px}
@@ -586,7 +586,7 @@ svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke
 .compose{position:relative;display:flex;align-items:flex-end;gap:8px;padding:10px 10px 12px;border-top:1px solid var(--line)}
 .input{flex:1;min-width:0;font-size:16px;resize:none;height:44px;max-height:132px;padding:10px 14px;border:1px solid var(--dim);border-radius:22px;background:var(--bg);overflow-y:auto}
 .input::placeholder{color:var(--dim);opacity:1}
-.input:focus{outline:2px solid var(--accent);outline-offset:0;border-color:transparent}
+.input:focus{outline:2px solid var(--ring);box-shadow:none;outline-offset:0;border-color:transparent}
 .send{width:44px;height:44px;border-radius:50%;background:var(--accent);color:var(--on);display:grid;place-items:center;flex:none}
 .alert{margin:0;padding:0 16px 8px;font-size:13.5px;color:var(--alarm)}
 .alert:empty{display:none}
@@ -604,7 +604,9 @@ svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke
   if (options.position === "left") root.classList.add("left");
   if (/^#[0-9a-f]{6}$/i.test(options.color || "")) {
     root.style.setProperty("--accent", options.color);
-    root.style.setProperty("--on", luminance(options.color) > 0.179 ? "#000" : "#fff");
+    const bright = luminance(options.color) > 0.179;
+    root.style.setProperty("--on", bright ? "#000" : "#fff");
+    if (bright) root.style.setProperty("--ring", "var(--ink)");
   }
 
   /** WCAG 2.2, relative luminance: above 0.179 black is the better ink. */
