@@ -1,23 +1,36 @@
 //! The dead letters: a queue that people look into and put messages back from.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures::{FutureExt, StreamExt};
 use lapin::{
-    Channel,
+    Channel, Consumer,
     message::Delivery,
-    options::{BasicAckOptions, BasicGetOptions},
-    types::{AMQPValue, FieldTable},
+    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
+    types::{AMQPValue, FieldTable, ShortString},
 };
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{
     Lines,
-    link::Link,
+    link::{Link, explain},
     publisher::{Message, Outcome},
+    topology::PASSIVE,
 };
 use crate::{BusError, DeadId, DeadLetter, Lane, PublishError};
+
+/// How long the next letter may take before there is none.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often to look whether others have finished looking.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What goes with the body of a dead letter.
 pub(super) fn headers(letter: &DeadLetter) -> FieldTable {
@@ -45,11 +58,9 @@ pub(super) async fn bury(lines: &Lines, letters: Vec<DeadLetter>) -> Result<(), 
 
 /// The oldest letters, at most `limit`.
 pub(super) async fn list(lines: &Lines, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
-    let mut pile = Pile::open(lines).await?;
+    let mut pile = Pile::open(lines, limit).await?;
     let mut letters = Vec::new();
-    while letters.len() < limit
-        && let Some(delivery) = pile.next().await?
-    {
+    while let Some(delivery) = pile.next().await? {
         match read(delivery) {
             Ok(letter) => letters.push(letter),
             Err(reason) => tracing::warn!(reason, "something else lies among the dead letters"),
@@ -61,7 +72,7 @@ pub(super) async fn list(lines: &Lines, limit: usize) -> Result<Vec<DeadLetter>,
 
 /// Puts one letter back into its lane.
 pub(super) async fn replay(lines: &Lines, id: DeadId) -> Result<bool, BusError> {
-    let mut pile = Pile::open(lines).await?;
+    let mut pile = Pile::open(lines, usize::MAX).await?;
     let mut found = None;
     while let Some(delivery) = pile.next().await? {
         let tag = delivery.delivery_tag;
@@ -98,34 +109,76 @@ pub(super) fn published(outcome: Outcome) -> Result<(), BusError> {
     })
 }
 
-/// Letters are taken one after the other and return when the pile is closed.
+/// The letters that lay there when it was opened, one after the other. All return when it is closed.
+///
+/// A consumer, and no `basic.get`: letters that were fetched one by one return in no particular order.
 struct Pile {
     link: Arc<Link>,
     channel: Channel,
-    queue: lapin::types::ShortString,
+    consumer: Consumer,
+    /// Letters that are still to come.
+    left: u32,
 }
 
 impl Pile {
-    async fn open(lines: &Lines) -> Result<Self, BusError> {
+    /// Takes at most `limit` letters.
+    async fn open(lines: &Lines, limit: usize) -> Result<Self, BusError> {
         let link = lines.consuming()?;
+        let queue = lines.names().dead()?;
         let channel = link.channel().await?;
+        let there = alone_with(&link, &channel, &queue).await?;
+        let left = there.min(u32::try_from(limit).unwrap_or(u32::MAX));
+        // A prefetch of 0 has no bound; the bound of the protocol is the bound of what can be looked through.
+        let prefetch = u16::try_from(left.max(1)).unwrap_or(u16::MAX);
+        link.ask(channel.basic_qos(prefetch, BasicQosOptions::default()))
+            .await?;
+        let consume = channel.basic_consume(
+            queue,
+            ShortString::default(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let consumer = link.ask(consume).await?;
         Ok(Self {
-            queue: lines.names().dead()?,
             link,
             channel,
+            consumer,
+            left: left.min(prefetch.into()),
         })
     }
 
     async fn next(&mut self) -> Result<Option<Delivery>, BusError> {
-        let get = self
-            .channel
-            .basic_get(self.queue.clone(), BasicGetOptions::default());
-        let message = self.link.ask(get).await?;
-        Ok(message.map(|message| message.delivery))
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        // Another who looks at the same time may have some of them.
+        match timeout(PAUSE, self.link.ask(self.consumer.next().map(Ok))).await {
+            Ok(Ok(Some(delivery))) => delivery.map(Some).map_err(|error| explain(&error)),
+            Ok(Ok(None)) | Err(_) => Ok(None),
+            Ok(Err(error)) => Err(error),
+        }
     }
 
+    /// Answers when the letters lie there again.
     async fn close(&self) -> Result<(), BusError> {
-        self.link.ask(self.channel.close(200, "OK".into())).await
+        self.link.ask(self.channel.close(200, "OK".into())).await?;
+        let channel = self.link.channel().await?;
+        let queue = self.consumer.queue();
+        alone_with(&self.link, &channel, &queue).await.map(drop)
+    }
+}
+
+/// Waits a while until nobody else looks at the letters, and answers how many there are.
+async fn alone_with(link: &Link, channel: &Channel, queue: &ShortString) -> Result<u32, BusError> {
+    let begun = Instant::now();
+    loop {
+        let question = channel.queue_declare(queue.clone(), PASSIVE, FieldTable::default());
+        let found = link.ask(question).await?;
+        if found.consumer_count() == 0 || begun.elapsed() > PAUSE {
+            return Ok(found.message_count());
+        }
+        sleep(LOOK_AGAIN).await;
     }
 }
 

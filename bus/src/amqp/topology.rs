@@ -179,10 +179,13 @@ pub(super) async fn declare_members(link: &Link, queue: ShortString) -> Result<(
     ensure_quorum(link, queue, limitless()).await.map(drop)
 }
 
-/// RabbitMQ 4 drops a message after 20 deliveries unless told otherwise; earlier versions take the argument too.
+/// How often a message may be delivered before the broker drops it. RabbitMQ 4 says 20 unless told otherwise, and
+/// understands -1 as never; 3.10 takes -1 as well, and then drops every message at its first return (measured).
+const DELIVERY_LIMIT: i32 = 2_000_000_000;
+
 fn limitless() -> FieldTable {
     let mut arguments = FieldTable::default();
-    arguments.insert("x-delivery-limit".into(), (-1_i32).into());
+    arguments.insert("x-delivery-limit".into(), DELIVERY_LIMIT.into());
     arguments
 }
 

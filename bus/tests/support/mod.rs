@@ -1,137 +1,163 @@
-//! What the tests of the embedded bus and of the lane runner share.
-#![allow(dead_code, reason = "each test binary uses its part")]
+//! What the contract's cases stand on: a world with processes on a bus, and ways to look and to wait.
+
+pub mod broker;
+pub mod proxy;
+pub mod world;
 
 use std::{
-    future::Future,
-    sync::Arc,
+    error::Error,
     time::{Duration, Instant},
 };
 
-use tempfile::TempDir;
+use serde_json::json;
 use tributary_bus::{
-    Bus, Claim, Destination, EmbeddedBus, Envelope, EventId, Intake, Lane, LaneSpec,
-    OrganizationId, Publication, Tag,
+    Bus, Claim, Destination, Envelope, EventId, Group, Intake, Lane, LaneSpec, Membership,
+    OrganizationId, Publication, Taken,
 };
 
-/// How long anything in these tests may take.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub type Test = Result<(), Box<dyn Error + Send + Sync>>;
 
-/// A bus on a file of its own.
-pub async fn bus() -> (TempDir, Arc<EmbeddedBus>) {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let bus = EmbeddedBus::open(&dir.path().join("bus.db"))
-        .await
-        .expect("a new bus opens");
-    (dir, bus)
-}
+/// How long anything may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Opens a file whose last user may not have let go of it yet.
-pub async fn reopen(dir: &TempDir) -> Arc<EmbeddedBus> {
-    let since = Instant::now();
+/// Asks until the answer is `Some`.
+///
+/// # Panics
+/// It never is.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
     loop {
-        match EmbeddedBus::open(&dir.path().join("bus.db")).await {
-            Ok(bus) => return bus,
-            Err(error) => assert!(since.elapsed() < PATIENCE, "cannot open again: {error}"),
+        if let Some(answer) = ask().await {
+            return answer;
         }
+        assert!(begun.elapsed() < PATIENCE, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// An envelope about `subject` with a number in its data.
-pub fn envelope(subject: &str, n: usize) -> Envelope {
+/// Waits for something that must come.
+///
+/// # Panics
+/// It does not.
+pub async fn soon<T>(what: &str, coming: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, coming).await {
+        Ok(answer) => answer,
+        Err(_) => panic!("never happened: {what}"),
+    }
+}
+
+/// An envelope of organization `acme` with a number in it.
+pub fn numbered(number: u64) -> Envelope {
+    event("acme", "message.received.v1", number)
+}
+
+/// An envelope of any organization and type with a number in it.
+pub fn event(organization: &str, kind: &str, number: u64) -> Envelope {
     Envelope {
         specversion: "1.0".to_owned(),
         id: EventId::generate(),
-        source: "/test".to_owned(),
-        kind: "test.done.v1".to_owned(),
-        subject: Some(subject.to_owned()),
+        source: "/channels/shop".to_owned(),
+        kind: kind.to_owned(),
+        subject: Some("contact".to_owned()),
         time: chrono::Utc::now(),
         datacontenttype: "application/json".to_owned(),
-        dataschema: "test.done.v1.json".to_owned(),
-        orgid: OrganizationId::from("acme"),
+        dataschema: format!("{kind}.json"),
+        orgid: OrganizationId::from(organization),
         sequence: None,
         traceparent: None,
-        data: serde_json::json!({ "n": n }),
+        data: json!({ "number": number }),
         extensions: serde_json::Map::new(),
     }
 }
 
-/// The number in the data.
-pub fn number(envelope: &Envelope) -> usize {
-    let n = envelope.data.get("n").and_then(serde_json::Value::as_u64);
-    usize::try_from(n.expect("a test envelope")).expect("small")
+/// The number in a taken envelope.
+///
+/// # Panics
+/// There is none.
+pub fn number(taken: &Taken) -> u64 {
+    let envelope = taken.envelope.as_ref().expect("an envelope");
+    envelope.data["number"].as_u64().expect("a number")
 }
 
-pub fn to(lane: &Lane, envelope: Envelope) -> Publication {
+pub fn into_lane(lane: &Lane, envelope: Envelope) -> Publication {
     Publication {
         to: Destination::Lane(lane.clone()),
         envelope,
     }
 }
 
-pub fn plain(lane: &Lane) -> LaneSpec {
-    LaneSpec {
-        lane: lane.clone(),
-        filter: None,
+pub fn as_event(envelope: Envelope) -> Publication {
+    Publication {
+        to: Destination::Events,
+        envelope,
     }
 }
 
-/// Publishes and expects every publication to be confirmed.
-pub async fn publish(bus: &dyn Bus, batch: Vec<Publication>) {
-    for result in bus.publish(batch).await {
-        result.expect("confirmed");
+/// Publishes numbers into a lane; all must arrive.
+pub async fn publish(bus: &dyn Bus, lane: &Lane, numbers: std::ops::Range<u64>) -> Test {
+    let batch = numbers.map(|n| into_lane(lane, numbered(n))).collect();
+    for outcome in bus.publish(batch).await {
+        outcome?;
+    }
+    Ok(())
+}
+
+pub async fn declare(bus: &dyn Bus, lane: &Lane) -> Test {
+    let lane = lane.clone();
+    bus.declare(&[LaneSpec { lane, filter: None }]).await?;
+    Ok(())
+}
+
+/// A member of the router group that owns a lane.
+pub struct Owner {
+    pub claim: Box<dyn Claim>,
+    pub membership: std::sync::Arc<dyn Membership>,
+}
+
+/// Joins and claims; the lane may still be on its way back from an earlier owner.
+///
+/// # Panics
+/// It never is free.
+pub async fn own(bus: &dyn Bus, lane: &Lane) -> Owner {
+    let begun = Instant::now();
+    loop {
+        if let Ok(membership) = bus.join(&Group::Router).await
+            && let Ok(Some(claim)) = membership.claim(lane).await
+        {
+            return Owner { claim, membership };
+        }
+        assert!(begun.elapsed() < PATIENCE, "never free: {lane}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Publishes numbered messages about one subject.
-pub async fn publish_numbers(
-    bus: &dyn Bus,
-    lane: &Lane,
-    subject: &str,
-    numbers: std::ops::Range<usize>,
-) {
-    let batch = numbers.map(|n| to(lane, envelope(subject, n))).collect();
-    publish(bus, batch).await;
-}
-
-/// Takes `count` messages: tag, redeliveries and number of each.
-pub async fn take(intake: &mut Box<dyn Intake>, count: usize) -> Vec<(Tag, u32, usize)> {
-    let mut taken = Vec::new();
-    for _ in 0..count {
-        let next = tokio::time::timeout(PATIENCE, intake.next())
-            .await
-            .expect("a message in time")
-            .expect("an open intake");
-        let envelope = next.envelope.expect("an envelope");
-        taken.push((next.tag, next.redeliveries, number(&envelope)));
+/// Takes so many messages.
+pub async fn take(
+    intake: &mut dyn Intake,
+    count: usize,
+) -> Result<Vec<Taken>, Box<dyn Error + Send + Sync>> {
+    let mut messages = Vec::new();
+    for n in 0..count {
+        messages.push(soon(&format!("message {n} of {count}"), intake.next()).await?);
     }
-    taken
+    Ok(messages)
 }
 
-/// Whether nothing can be taken right now.
-pub async fn is_quiet(intake: &mut Box<dyn Intake>) -> bool {
-    tokio::time::timeout(Duration::from_millis(100), intake.next())
+pub fn numbers(messages: &[Taken]) -> Vec<u64> {
+    messages.iter().map(number).collect()
+}
+
+/// Whether nothing more comes for a while.
+pub async fn is_silent(intake: &mut dyn Intake) -> bool {
+    tokio::time::timeout(Duration::from_millis(300), intake.next())
         .await
         .is_err()
 }
 
-pub async fn claim(bus: &dyn Bus, lane: &Lane) -> Box<dyn Claim> {
-    let member = bus
-        .join(&tributary_bus::Group::Router)
-        .await
-        .expect("joined");
-    member
-        .claim(lane)
-        .await
-        .expect("claimable")
-        .expect("nobody else owns it")
-}
-
-/// Polls until the condition holds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let since = Instant::now();
-    while !condition().await {
-        assert!(since.elapsed() < PATIENCE, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+/// Waits until so many messages wait in a lane.
+pub async fn until_depth(bus: &dyn Bus, lane: &Lane, depth: u64) {
+    eventually(&format!("depth {depth} of {lane}"), async || {
+        (bus.depth(lane).await.ok()? == depth).then_some(())
+    })
+    .await;
 }
