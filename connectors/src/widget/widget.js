@@ -706,7 +706,7 @@ svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke
   function badge() {
     const n = unread();
     badgeNode.hidden = n === 0;
-    badgeNode.textContent = n > 99 ? "99+" : n;
+    badgeNode.textContent = n > 99 ? "99+" : n || "";
     const verb = opened ? text.close : text.open;
     launcher.setAttribute("aria-label", n ? `${verb}, ${text.unread(n)}` : verb);
   }
