@@ -134,109 +134,109 @@ mod tests {
         text.to_owned()
     }
 
-    /// Every row of the table in the provider's facts.
+    /// The rows of the table in the provider's facts.
+    const TABLE: &[(u16, &[&str], &str)] = &[
+        (401, &["Unauthorized"], "misconfigured"),
+        (404, &["Not Found", ""], "misconfigured"),
+        (421, &["Misdirected Request"], "misconfigured"),
+        (
+            409,
+            &[
+                "Conflict: can't use getUpdates method while webhook is active",
+                "Conflict: terminated by setWebhook request",
+                "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
+            ],
+            "misconfigured",
+        ),
+        (
+            403,
+            &[
+                "Forbidden: bot was blocked by the user",
+                "Forbidden: user is deactivated",
+                "Forbidden: bot can't initiate conversation with a user",
+                "Forbidden: bot can't send messages to bots",
+                "Forbidden: bot was kicked from the group chat",
+                "Forbidden: bot is not a member of the supergroup chat",
+                "Forbidden: the group chat was deleted",
+            ],
+            "unreachable",
+        ),
+        (
+            400,
+            &[
+                "Bad Request: chat not found",
+                "Bad Request: PEER_ID_INVALID",
+                "Bad Request: private chat not found",
+                "Bad Request: group is deactivated",
+                "Bad Request: user not found",
+                "Bad Request: VOICE_MESSAGES_FORBIDDEN",
+                "Bad Request: not enough rights to send text messages to the chat",
+                "Bad Request: have no rights to send a message",
+                "Bad Request: need administrator rights in the channel chat",
+                "Bad Request: message thread not found",
+                "Bad Request: TOPIC_CLOSED",
+            ],
+            "unreachable",
+        ),
+        (
+            400,
+            &["Bad Request: can't parse entities: Unsupported start tag \"x\" at byte offset 0"],
+            "plain",
+        ),
+        (
+            400,
+            &["Bad Request: message to be replied not found"],
+            "without reply",
+        ),
+        (400, &["Bad Request: message is not modified"], "success"),
+        (
+            400,
+            &[
+                "Bad Request: message text is empty",
+                "Bad Request: message is too long",
+                "Bad Request: message caption is too long",
+                "Bad Request: wrong file identifier/HTTP URL specified",
+                "Bad Request: failed to get HTTP URL content",
+                "Bad Request: wrong type of the web page content",
+                "Bad Request: PHOTO_INVALID_DIMENSIONS",
+                "Bad Request: IMAGE_PROCESS_FAILED",
+                "Bad Request: file is too big",
+                "Bad Request: BUTTON_DATA_INVALID",
+                "Bad Request: BUTTON_URL_INVALID",
+                "Bad Request: reply markup is too long",
+                "Bad Request: message can't be edited",
+                "Bad Request: message to edit not found",
+                "Bad Request: message to delete not found",
+                "Bad Request: message can't be deleted",
+                "Bad Request: query is too old and response timeout expired or query ID is invalid",
+                "Bad Request: something new",
+            ],
+            "rejected",
+        ),
+        (
+            400,
+            &["Bad Request: file is temporarily unavailable"],
+            "unavailable",
+        ),
+        (413, &["Request Entity Too Large", ""], "rejected"),
+        (
+            429,
+            &["Too Many Requests: retry after 7"],
+            "limited None Recipient",
+        ),
+        (500, &["Internal Server Error: restart"], "uncertain"),
+        (502, &["Bad Gateway", ""], "uncertain"),
+        (503, &[""], "uncertain"),
+        (504, &[""], "uncertain"),
+        (302, &[""], "misconfigured"),
+        (418, &["I'm a teapot"], "rejected"),
+    ];
+
     #[test]
     fn every_row_of_the_table() {
-        for (code, descriptions, expected) in [
-            (401, &["Unauthorized"][..], "misconfigured"),
-            (404, &["Not Found", ""], "misconfigured"),
-            (421, &["Misdirected Request"], "misconfigured"),
-            (
-                409,
-                &[
-                    "Conflict: can't use getUpdates method while webhook is active",
-                    "Conflict: terminated by setWebhook request",
-                    "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
-                ],
-                "misconfigured",
-            ),
-            (
-                403,
-                &[
-                    "Forbidden: bot was blocked by the user",
-                    "Forbidden: user is deactivated",
-                    "Forbidden: bot can't initiate conversation with a user",
-                    "Forbidden: bot can't send messages to bots",
-                    "Forbidden: bot was kicked from the group chat",
-                    "Forbidden: bot is not a member of the supergroup chat",
-                    "Forbidden: the group chat was deleted",
-                ],
-                "unreachable",
-            ),
-            (
-                400,
-                &[
-                    "Bad Request: chat not found",
-                    "Bad Request: PEER_ID_INVALID",
-                    "Bad Request: private chat not found",
-                    "Bad Request: group is deactivated",
-                    "Bad Request: user not found",
-                    "Bad Request: VOICE_MESSAGES_FORBIDDEN",
-                    "Bad Request: not enough rights to send text messages to the chat",
-                    "Bad Request: have no rights to send a message",
-                    "Bad Request: need administrator rights in the channel chat",
-                    "Bad Request: message thread not found",
-                    "Bad Request: TOPIC_CLOSED",
-                ],
-                "unreachable",
-            ),
-            (
-                400,
-                &[
-                    "Bad Request: can't parse entities: Unsupported start tag \"x\" at byte offset 0",
-                ],
-                "plain",
-            ),
-            (
-                400,
-                &["Bad Request: message to be replied not found"],
-                "without reply",
-            ),
-            (400, &["Bad Request: message is not modified"], "success"),
-            (
-                400,
-                &[
-                    "Bad Request: message text is empty",
-                    "Bad Request: message is too long",
-                    "Bad Request: message caption is too long",
-                    "Bad Request: wrong file identifier/HTTP URL specified",
-                    "Bad Request: failed to get HTTP URL content",
-                    "Bad Request: wrong type of the web page content",
-                    "Bad Request: PHOTO_INVALID_DIMENSIONS",
-                    "Bad Request: IMAGE_PROCESS_FAILED",
-                    "Bad Request: file is too big",
-                    "Bad Request: BUTTON_DATA_INVALID",
-                    "Bad Request: BUTTON_URL_INVALID",
-                    "Bad Request: reply markup is too long",
-                    "Bad Request: message can't be edited",
-                    "Bad Request: message to edit not found",
-                    "Bad Request: message to delete not found",
-                    "Bad Request: message can't be deleted",
-                    "Bad Request: query is too old and response timeout expired or query ID is invalid",
-                    "Bad Request: something new",
-                ],
-                "rejected",
-            ),
-            (
-                400,
-                &["Bad Request: file is temporarily unavailable"],
-                "unavailable",
-            ),
-            (413, &["Request Entity Too Large", ""], "rejected"),
-            (
-                429,
-                &["Too Many Requests: retry after 7"],
-                "limited None Recipient",
-            ),
-            (500, &["Internal Server Error: restart"], "uncertain"),
-            (502, &["Bad Gateway", ""], "uncertain"),
-            (503, &[""], "uncertain"),
-            (504, &[""], "uncertain"),
-            (302, &[""], "misconfigured"),
-            (418, &["I'm a teapot"], "rejected"),
-        ] {
-            for description in descriptions {
-                assert_eq!(class(code, description), expected, "{code} {description}");
+        for (code, descriptions, expected) in TABLE {
+            for description in *descriptions {
+                assert_eq!(class(*code, description), *expected, "{code} {description}");
             }
         }
     }

@@ -129,6 +129,27 @@ mod tests {
     }
 
     #[test]
+    fn a_pressed_button_is_answered_in_the_reply() {
+        let press = include_bytes!("fixtures/updates/20_callback_query.json");
+        let request = Request::post("https://x.example/channels/shop/webhook")
+            .header(HEADER, "secret")
+            .body(Bytes::from_static(press))
+            .expect("a request");
+        let secret = Secret::new("secret");
+        let received = receive(&ChannelId::from("shop"), &secret, &request).expect("taken");
+        assert_eq!(
+            received.reply.headers()[header::CONTENT_TYPE],
+            "application/json"
+        );
+        let call: serde_json::Value =
+            serde_json::from_slice(received.reply.body()).expect("a call");
+        let id = "2383000000000000001";
+        let expected =
+            serde_json::json!({"method": "answerCallbackQuery", "callback_query_id": id});
+        assert_eq!(call, expected);
+    }
+
+    #[test]
     fn another_secret_is_another_address() {
         let url = url::Url::parse("https://chat.example.org/channels/shop").expect("a URL");
         let one = address(&url, &Secret::new("one"));
