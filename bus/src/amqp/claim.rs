@@ -1,7 +1,7 @@
 //! Owning a lane: an exclusive queue on the consuming connection, and the proofs that it is still there.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,12 +18,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{
     intake::AmqpIntake,
     link::Link,
+    session::Session,
     topology::{Names, PASSIVE},
 };
 use crate::{BusError, Claim, Intake, Lane, Lease};
 
 /// How often to look whether the consumer of the last intake or owner is gone.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// How long the consumer of an intake that ended waits for the next intake.
+const PARKED_FOR: Duration = Duration::from_secs(2);
 
 /// A lane that is owned through one connection, and no longer than that.
 pub(super) struct AmqpClaim {
@@ -41,6 +45,8 @@ pub(super) struct Hold {
     pub(super) link: Arc<Link>,
     /// The AMQP channel of the latest intake, also after its end.
     slot: Mutex<Option<Channel>>,
+    /// The consumer of the latest intake, for the next one.
+    parked: Mutex<Option<Session>>,
     /// Cancelled when the lane is lost or given back.
     pub(super) over: CancellationToken,
     owner: ShortString,
@@ -73,6 +79,7 @@ impl AmqpClaim {
             queue,
             link,
             slot: Mutex::default(),
+            parked: Mutex::default(),
             over: CancellationToken::new(),
             owner,
             lock,
@@ -106,29 +113,18 @@ impl Claim for AmqpClaim {
         if hold.over.is_cancelled() {
             return Err(BusError::Lost(hold.lane.clone()));
         }
-        hold.close_intake().await;
-        let channel = hold.link.channel().await?;
-        hold.wait_for_silence(&channel).await?;
-        let qos = channel.basic_qos(prefetch.max(1), BasicQosOptions::default());
-        hold.link.ask(qos).await?;
-        *hold.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel.clone());
-        let consumer = channel.basic_consume(
-            hold.queue.clone(),
-            ShortString::default(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        match hold.link.ask(consumer).await {
-            Ok(consumer) => Ok(Box::new(AmqpIntake::new(
-                Arc::clone(hold),
-                channel,
-                consumer,
-            ))),
-            Err(error) => {
+        let prefetch = prefetch.max(1);
+        let kept = hold.parked().take();
+        let session = match kept {
+            Some(session) if session.suits(prefetch) => session,
+            other => {
+                drop(other);
                 hold.close_intake().await;
-                Err(error)
+                hold.open(prefetch).await?
             }
-        }
+        };
+        let intake = AmqpIntake::new(Arc::clone(hold), session, prefetch);
+        Ok(Box::new(intake))
     }
 
     async fn release(self: Box<Self>) -> Result<(), BusError> {
@@ -145,13 +141,66 @@ impl Claim for AmqpClaim {
 }
 
 impl Hold {
+    /// Begins to consume the lane.
+    async fn open(&self, prefetch: u16) -> Result<Session, BusError> {
+        let channel = self.link.channel().await?;
+        self.wait_for_silence(&channel).await?;
+        let window = Session::window_for(prefetch);
+        let qos = channel.basic_qos(window, BasicQosOptions::default());
+        self.link.ask(qos).await?;
+        *self.slot() = Some(channel.clone());
+        let consume = channel.basic_consume(
+            self.queue.clone(),
+            ShortString::default(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        match self.link.ask(consume).await {
+            Ok(consumer) => Ok(Session::new(channel, consumer, window)),
+            Err(error) => {
+                self.close_intake().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps the consumer of an intake that ended, in case another one begins soon.
+    pub(super) fn park(self: &Arc<Self>, mut session: Session) {
+        let mark = session.park();
+        *self.parked() = Some(session);
+        let hold = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = hold.over.cancelled() => {}
+                () = tokio::time::sleep(PARKED_FOR) => {}
+            }
+            let is_it = |session: &mut Session| session.is_parked_since(mark);
+            let session = hold.parked().take_if(is_it);
+            if let Some(session) = session {
+                hold.end(session).await;
+            }
+        });
+    }
+
+    /// Ends a consumer, which returns what is unsettled.
+    pub(super) async fn end(&self, session: Session) {
+        let close = session.channel().close(200, "OK".into());
+        if let Err(reason) = self.link.ask(close).await {
+            tracing::debug!(lane = %self.lane, %reason, "intake was closed already");
+        }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Channel>> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn parked(&self) -> MutexGuard<'_, Option<Session>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Closes the AMQP channel of the present intake, which returns what is unsettled.
     async fn close_intake(&self) {
-        let channel = self
-            .slot
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let channel = self.slot().take();
         let Some(channel) = channel else {
             return;
         };

@@ -29,6 +29,9 @@ use crate::{BusError, DeadId, DeadLetter, Lane, PublishError};
 /// How long the next letter may take before there is none.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Letters beyond the oldest so many are not seen before those go.
+const LOOKED_THROUGH: u16 = 10_000;
+
 /// How often to look whether others have finished looking.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -58,9 +61,11 @@ pub(super) async fn bury(lines: &Lines, letters: Vec<DeadLetter>) -> Result<(), 
 
 /// The oldest letters, at most `limit`.
 pub(super) async fn list(lines: &Lines, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
-    let mut pile = Pile::open(lines, limit).await?;
+    let mut pile = Pile::open(lines).await?;
     let mut letters = Vec::new();
-    while let Some(delivery) = pile.next().await? {
+    while letters.len() < limit
+        && let Some(delivery) = pile.next().await?
+    {
         match read(delivery) {
             Ok(letter) => letters.push(letter),
             Err(reason) => tracing::warn!(reason, "something else lies among the dead letters"),
@@ -72,7 +77,7 @@ pub(super) async fn list(lines: &Lines, limit: usize) -> Result<Vec<DeadLetter>,
 
 /// Puts one letter back into its lane.
 pub(super) async fn replay(lines: &Lines, id: DeadId) -> Result<bool, BusError> {
-    let mut pile = Pile::open(lines, usize::MAX).await?;
+    let mut pile = Pile::open(lines).await?;
     let mut found = None;
     while let Some(delivery) = pile.next().await? {
         let tag = delivery.delivery_tag;
@@ -111,7 +116,8 @@ pub(super) fn published(outcome: Outcome) -> Result<(), BusError> {
 
 /// The letters that lay there when it was opened, one after the other. All return when it is closed.
 ///
-/// A consumer, and no `basic.get`: letters that were fetched one by one return in no particular order.
+/// A consumer, and no `basic.get`: letters that were fetched one by one return in no particular order. And always the
+/// same window, whatever is read of it: see the module `session`.
 struct Pile {
     link: Arc<Link>,
     channel: Channel,
@@ -121,17 +127,14 @@ struct Pile {
 }
 
 impl Pile {
-    /// Takes at most `limit` letters.
-    async fn open(lines: &Lines, limit: usize) -> Result<Self, BusError> {
+    async fn open(lines: &Lines) -> Result<Self, BusError> {
         let link = lines.consuming()?;
         let queue = lines.names().dead()?;
         let channel = link.channel().await?;
         let there = alone_with(&link, &channel, &queue).await?;
-        let left = there.min(u32::try_from(limit).unwrap_or(u32::MAX));
-        // A prefetch of 0 has no bound; the bound of the protocol is the bound of what can be looked through.
-        let prefetch = u16::try_from(left.max(1)).unwrap_or(u16::MAX);
-        link.ask(channel.basic_qos(prefetch, BasicQosOptions::default()))
-            .await?;
+        let left = there.min(LOOKED_THROUGH.into());
+        let qos = channel.basic_qos(LOOKED_THROUGH, BasicQosOptions::default());
+        link.ask(qos).await?;
         let consume = channel.basic_consume(
             queue,
             ShortString::default(),
@@ -143,7 +146,7 @@ impl Pile {
             link,
             channel,
             consumer,
-            left: left.min(prefetch.into()),
+            left,
         })
     }
 

@@ -14,6 +14,7 @@ mod link;
 mod listen;
 mod membership;
 mod publisher;
+mod session;
 mod topology;
 mod writer;
 
