@@ -63,12 +63,9 @@ async fn within_bounds(state: &ApiState, request: Request, next: Next) -> Respon
         .await
         .unwrap_or_else(|_| {
             tracing::warn!("a request took too long and was given up");
-            Problem::new(
-                Code::DeadlineExceeded,
-                "the request took too long and may have happened; repeat it with the same Idempotency-Key",
-            )
-            .retry_after(std::time::Duration::from_secs(1))
-            .into_response()
+            Problem::of(Code::DeadlineExceeded)
+                .retry_after(std::time::Duration::from_secs(1))
+                .into_response()
         })
 }
 
@@ -123,7 +120,41 @@ fn request_id(headers: &HeaderMap) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use axum::{Router, routing::get};
+    use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
+    use tower_http::catch_panic::CatchPanicLayer;
+
     use super::*;
+    use crate::api::serve::serve;
+
+    #[tokio::test]
+    async fn a_panic_of_a_handler_is_a_problem() {
+        async fn broken() -> &'static str {
+            panic!("as if there were a mistake")
+        }
+        let router = Router::new()
+            .route("/", get(broken))
+            .layer(CatchPanicLayer::custom(panicked));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, router, Duration::ZERO, stop.clone()));
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let url = format!("http://{address}/");
+        let answer = reqwest::get(url).await.expect("an answer");
+        assert_eq!(answer.status(), 500);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], PROBLEM_JSON);
+        let text = answer.text().await.expect("a body");
+        assert!(
+            text.contains("\"internal\"") && !text.contains("mistake"),
+            "{text}"
+        );
+        stop.cancel();
+        serving.await.expect("the server ends");
+    }
 
     #[test]
     fn only_harmless_request_ids_are_taken_over() {

@@ -83,9 +83,10 @@ impl FromRequestParts<ApiState> for Caller {
             .map_err(|_| Problem::unavailable("the store"))??;
         let KeyHolder { key, organization } =
             holder.ok_or_else(|| unauthorized("this API key is unknown or was revoked"))?;
-        state.limiter().count(key).map_err(|wait| {
-            Problem::new(Code::RateLimited, "too many requests with this API key").retry_after(wait)
-        })?;
+        state
+            .limiter()
+            .count(key)
+            .map_err(|wait| Problem::of(Code::RateLimited).retry_after(wait))?;
         tracing::Span::current().record("organization", organization.as_str());
         Ok(Self(organization))
     }

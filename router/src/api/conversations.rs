@@ -101,7 +101,7 @@ pub async fn close_conversation(
 /// It waits for an agent and is assigned when one is free. Reopening an open one changes nothing.
 #[utoipa::path(
     post, path = "/v1/conversations/{id}/reopen", tag = "conversations", params(("id" = Uuid, Path, description = "Conversation id")),
-    responses((status = 200, body = Conversation), (status = 409, description = "`conversation_open`: the contact has another open conversation", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Conversation))
 )]
 pub async fn reopen_conversation(
     Caller(organization): Caller,
@@ -118,7 +118,7 @@ pub async fn reopen_conversation(
 #[utoipa::path(
     post, path = "/v1/conversations/{id}/assign", tag = "conversations", params(("id" = Uuid, Path, description = "Conversation id")),
     request_body = AssignConversation,
-    responses((status = 200, body = Conversation), (status = 409, description = "`conversation_closed`: reopen it first", body = Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = Conversation))
 )]
 pub async fn assign_conversation(
     Caller(organization): Caller,

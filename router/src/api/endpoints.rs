@@ -67,7 +67,7 @@ impl From<store::Endpoint> for EndpointWithSecret {
 /// time.
 #[utoipa::path(
     post, path = "/v1/endpoints", tag = "endpoints", request_body = CreateEndpoint,
-    responses((status = 201, body = EndpointWithSecret), (status = 409, description = "`limit_reached`: 50 endpoints exist", body = Problem, content_type = "application/problem+json"))
+    responses((status = 201, body = EndpointWithSecret))
 )]
 pub async fn create_endpoint(
     Caller(organization): Caller,

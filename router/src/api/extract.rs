@@ -28,17 +28,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_json(request.headers().get(header::CONTENT_TYPE)) {
-            return Err(Problem::new(
-                Code::UnsupportedMediaType,
-                "send the body as application/json",
-            ));
+            return Err(Problem::of(Code::UnsupportedMediaType));
         }
         let bytes =
             Bytes::from_request(request, state)
                 .await
                 .map_err(|rejection| match rejection.into_response().status() {
-                    status @ StatusCode::PAYLOAD_TOO_LARGE => super::problem::for_status(status),
-                    _ => super::problem::for_status(StatusCode::REQUEST_TIMEOUT),
+                    StatusCode::PAYLOAD_TOO_LARGE => Problem::of(Code::BodyTooLarge),
+                    _ => Problem::of(Code::RequestTimeout),
                 })?;
         parse(&bytes).map(Self)
     }

@@ -126,8 +126,7 @@ pub async fn list_messages(
     ),
     request_body = SendMessage,
     responses(
-        (status = 201, body = Message),
-        (status = 409, description = "`conversation_closed`, `contact_blocked` or `channel_removed`", body = Problem, content_type = "application/problem+json")
+        (status = 201, body = Message)
     )
 )]
 pub async fn send_message(

@@ -8,6 +8,7 @@ mod agents;
 mod api_keys;
 mod around;
 mod auth;
+mod code;
 mod conversations;
 mod directory;
 mod endpoints;

@@ -1,5 +1,6 @@
 //! The OpenAPI 3.1 document: what utoipa collects from the routes, completed with what holds for all of them.
 
+use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use url::Url;
 use utoipa::{
@@ -8,7 +9,7 @@ use utoipa::{
 };
 
 use super::{
-    problem::{PROBLEM_JSON, Problem},
+    problem::{Code, PROBLEM_JSON, Problem},
     views::schemas_of_the_bus,
 };
 
@@ -57,96 +58,154 @@ pub fn document(server: Option<&Url>) -> Value {
     let described = super::routes_of_the_api().into_openapi();
     // Serializing what utoipa built cannot fail; an empty document would be noticed by every test.
     let mut document = serde_json::to_value(described).unwrap_or_default();
-    put_schemas_of_the_bus(&mut document);
-    put_common_responses(&mut document);
+    complete_schemas(&mut document);
+    let common = COMMON
+        .iter()
+        .map(|(name, codes)| ((*name).to_owned(), problem_response(codes)));
+    document["components"]["responses"] = Value::Object(common.collect());
+    complete_responses(&mut document);
     document["servers"] = json!([{ "url": server.map_or("/", |url| url.as_str()) }]);
     document
 }
 
-fn put_schemas_of_the_bus(document: &mut Value) {
-    if let Some(schemas) = object(document, "/components/schemas") {
-        schemas.extend(schemas_of_the_bus());
+fn complete_schemas(document: &mut Value) {
+    let Some(schemas) = object(document, "/components/schemas") else {
+        return;
+    };
+    schemas.extend(schemas_of_the_bus());
+    for (name, schema) in schemas.iter_mut() {
+        // utoipa writes the items out in every page; a reference says the same once.
+        if let Some(item) = name.strip_prefix("Page_") {
+            schema["properties"]["items"]["items"] = reference("schemas", item);
+        }
+    }
+    if let Some(schema) = schemas.get_mut("ProblemCode") {
+        let rows = Code::ALL.iter().map(|code| {
+            let status = code.status().as_u16();
+            format!("\n| `{}` | {status} | {} |", code.as_str(), code.meaning())
+        });
+        schema["description"] = format!(
+            "Codes are never renamed; new ones may be added.\n\n| code | status | meaning |\n|---|---|---|{}",
+            rows.collect::<String>()
+        )
+        .into();
     }
 }
 
-/// The problems that a route can answer follow from what it takes.
-fn put_common_responses(document: &mut Value) {
-    let responses: Map<String, Value> = COMMON
-        .iter()
-        .map(|(name, _, description)| ((*name).to_owned(), problem_response(description)))
-        .collect();
-    document["components"]["responses"] = Value::Object(responses);
+/// Completes what every operation can answer.
+fn complete_responses(document: &mut Value) {
     let Some(paths) = object(document, "/paths") else {
         return;
     };
     for (path, item) in paths {
         for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
-            let takes_body = operation.get("requestBody").is_some();
-            let takes_parameters = operation.get("parameters").is_some();
+            let problems = problems_of(path, operation);
             let Some(responses) = object(operation, "/responses") else {
                 continue;
             };
-            for (name, status, _) in COMMON {
-                let applies = match *name {
-                    "NotFound" => path.contains('{'),
-                    "NotJson" | "TooLarge" | "NotJsonType" => takes_body,
-                    "Invalid" => takes_body || takes_parameters,
-                    _ => true,
-                };
-                if applies {
-                    let reference = json!({ "$ref": format!("#/components/responses/{name}") });
-                    responses.entry(*status).or_insert(reference);
-                }
+            for (status, response) in responses.iter_mut() {
+                let status = StatusCode::from_bytes(status.as_bytes()).ok();
+                let phrase = status.and_then(|status| status.canonical_reason());
+                response["description"] = phrase.unwrap_or_default().into();
             }
+            responses.extend(problems);
         }
     }
 }
 
-/// Name, status and description of the problems that many routes share.
-const COMMON: &[(&str, &str, &str)] = &[
-    ("NotJson", "400", "`invalid_json`: the body is not JSON"),
-    (
-        "Unauthorized",
-        "401",
-        "`unauthorized`: no API key, an unknown or a revoked one",
-    ),
-    (
-        "NotFound",
-        "404",
-        "`not_found`: your organization has nothing with this id",
-    ),
-    ("TooLarge", "413", "`body_too_large`"),
-    (
-        "NotJsonType",
-        "415",
-        "`unsupported_media_type`: send application/json",
-    ),
+/// The problems that an operation can answer, by status; most follow from what it takes.
+fn problems_of(path: &str, operation: &Value) -> Map<String, Value> {
+    let takes_body = operation.get("requestBody").is_some();
+    let takes_parameters = operation.get("parameters").is_some();
+    let conflicts = operation["operationId"].as_str().map_or(&[][..], conflicts);
+    let mut problems = Map::new();
+    if !conflicts.is_empty() {
+        problems.insert("409".to_owned(), problem_response(conflicts));
+    }
+    for (name, codes) in COMMON {
+        let applies = match *name {
+            "NotFound" => path.contains('{'),
+            "NotJson" | "TooLarge" | "UnsupportedMediaType" => takes_body,
+            "Invalid" => takes_body || takes_parameters,
+            _ => true,
+        };
+        if applies && let Some(code) = codes.first() {
+            let status = code.status().as_str().to_owned();
+            problems.insert(status, reference("responses", name));
+        }
+    }
+    problems
+}
+
+/// The problems that many routes share, by the name of the response; all codes of one have the same status.
+const COMMON: &[(&str, &[Code])] = &[
+    ("NotJson", &[Code::InvalidJson]),
+    ("Unauthorized", &[Code::Unauthorized]),
+    ("NotFound", &[Code::NotFound]),
+    ("TooLarge", &[Code::BodyTooLarge]),
+    ("UnsupportedMediaType", &[Code::UnsupportedMediaType]),
     (
         "Invalid",
-        "422",
-        "`invalid_body`, `invalid_parameter` or `idempotency_key_reused`; `errors` names what is wrong",
+        &[
+            Code::InvalidBody,
+            Code::InvalidParameter,
+            Code::IdempotencyKeyReused,
+        ],
     ),
-    ("RateLimited", "429", "`rate_limited`: see `Retry-After`"),
-    ("Internal", "500", "`internal`: our mistake"),
-    (
-        "Unavailable",
-        "503",
-        "`unavailable` or `deadline_exceeded`: repeat after `Retry-After`, a message with the same `Idempotency-Key`",
-    ),
+    ("RateLimited", &[Code::RateLimited]),
+    ("Internal", &[Code::Internal]),
+    ("Unavailable", &[Code::Unavailable, Code::DeadlineExceeded]),
 ];
 
-fn problem_response(description: &str) -> Value {
-    let schema = json!({ "$ref": format!("#/components/schemas/{}", Problem::name()) });
-    json!({
-        "description": description,
-        "headers": {
-            "x-request-id": {
-                "description": "Names the request in our log",
-                "schema": { "type": "string" }
-            }
-        },
-        "content": { PROBLEM_JSON: { "schema": schema } }
-    })
+/// The conflicts that an operation can run into.
+fn conflicts(operation: &str) -> &'static [Code] {
+    match operation {
+        "send_message" => &[
+            Code::ConversationClosed,
+            Code::ContactBlocked,
+            Code::ChannelRemoved,
+        ],
+        "assign_conversation" => &[Code::ConversationClosed],
+        "reopen_conversation" => &[Code::ConversationOpen],
+        "create_endpoint" => &[Code::LimitReached],
+        _ => &[],
+    }
+}
+
+fn problem_response(codes: &[Code]) -> Value {
+    let described: Vec<String> = codes
+        .iter()
+        .map(|code| format!("`{}`: {}", code.as_str(), code.meaning()))
+        .collect();
+    let examples: Map<String, Value> = codes
+        .iter()
+        .map(|code| (code.as_str().to_owned(), json!({ "value": example(*code) })))
+        .collect();
+    let mut headers = json!({
+        "x-request-id": { "description": "Names the request in our log", "schema": { "type": "string" } }
+    });
+    if codes
+        .iter()
+        .any(|code| matches!(code, Code::RateLimited | Code::Unavailable))
+    {
+        headers["Retry-After"] =
+            json!({ "description": "Seconds", "schema": { "type": "integer" } });
+    }
+    let content = json!({ "schema": reference("schemas", &Problem::name()), "examples": examples });
+    json!({ "description": described.join("; "), "headers": headers, "content": { PROBLEM_JSON: content } })
+}
+
+/// A problem as it is answered.
+fn example(code: Code) -> Problem {
+    match code {
+        Code::InvalidBody => Problem::field("content.text", "must not be empty or only spaces"),
+        Code::InvalidParameter => Problem::parameter("limit", "must be a number from 1 to 200"),
+        code => Problem::of(code),
+    }
+}
+
+fn reference(kind: &str, name: &str) -> Value {
+    json!({ "$ref": format!("#/components/{kind}/{name}") })
 }
 
 fn object<'a>(value: &'a mut Value, pointer: &str) -> Option<&'a mut Map<String, Value>> {

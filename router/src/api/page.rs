@@ -12,6 +12,7 @@ use super::{extract::Limit, problem::Problem};
 pub struct Page<T> {
     pub items: Vec<T>,
     /// Pass it as `after` to get what follows; `null` when nothing does. Opaque.
+    #[schema(required)]
     pub next: Option<String>,
 }
 

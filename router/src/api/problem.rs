@@ -13,163 +13,16 @@ use utoipa::ToSchema;
 
 use crate::store::{StoreError, Trouble};
 
+pub use super::code::Code;
+
 /// The media type of problem details.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// After which time a client may try again when something of ours is away.
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(2);
 
-/// What is wrong, for programs. Codes are never renamed; new ones may be added.
-///
-/// | code | status | meaning |
-/// |---|---|---|
-/// | `unauthorized` | 401 | no API key, an unknown or a revoked one |
-/// | `not_found` | 404 | your organization has nothing with this id |
-/// | `route_not_found` | 404 | the API has no such path |
-/// | `method_not_allowed` | 405 | the path does not take this method; see `Allow` |
-/// | `request_timeout` | 408 | the request did not arrive in time |
-/// | `conversation_closed` | 409 | the conversation must be reopened first |
-/// | `conversation_open` | 409 | the contact has another open conversation |
-/// | `contact_blocked` | 409 | the contact cannot be written to (blocked, unsubscribed) |
-/// | `channel_removed` | 409 | the channel of this conversation is no longer configured |
-/// | `limit_reached` | 409 | the organization has as many of these as it may have |
-/// | `idempotency_key_reused` | 422 | the key was used before with another request |
-/// | `body_too_large` | 413 | the request body is larger than this server takes |
-/// | `unsupported_media_type` | 415 | the body must be `application/json` |
-/// | `invalid_json` | 400 | the body is not JSON |
-/// | `invalid_body` | 422 | a field is missing, unknown or wrong; `errors` names it |
-/// | `invalid_parameter` | 422 | a path, query or header parameter is wrong; `errors` names it |
-/// | `rate_limited` | 429 | too many requests with this key; see `Retry-After` |
-/// | `internal` | 500 | our mistake; tell us the `x-request-id` |
-/// | `unavailable` | 503 | a part of the service is away; repeat after `Retry-After` |
-/// | `deadline_exceeded` | 503 | it took too long and may have happened; repeat with the same `Idempotency-Key` |
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = ProblemCode)]
-pub enum Code {
-    Unauthorized,
-    NotFound,
-    RouteNotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    ConversationClosed,
-    ConversationOpen,
-    ContactBlocked,
-    ChannelRemoved,
-    LimitReached,
-    IdempotencyKeyReused,
-    BodyTooLarge,
-    UnsupportedMediaType,
-    InvalidJson,
-    InvalidBody,
-    InvalidParameter,
-    RateLimited,
-    Internal,
-    Unavailable,
-    DeadlineExceeded,
-}
-
-impl Code {
-    /// As it is written in JSON.
-    pub fn as_str(self) -> &'static str {
-        self.describe().0
-    }
-
-    fn status(self) -> StatusCode {
-        self.describe().1
-    }
-
-    fn title(self) -> &'static str {
-        self.describe().2
-    }
-
-    fn describe(self) -> (&'static str, StatusCode, &'static str) {
-        use StatusCode as S;
-        match self {
-            Self::Unauthorized => (
-                "unauthorized",
-                S::UNAUTHORIZED,
-                "API key missing or not valid",
-            ),
-            Self::NotFound => ("not_found", S::NOT_FOUND, "Not found"),
-            Self::RouteNotFound => ("route_not_found", S::NOT_FOUND, "No such path"),
-            Self::MethodNotAllowed => (
-                "method_not_allowed",
-                S::METHOD_NOT_ALLOWED,
-                "Method not allowed",
-            ),
-            Self::RequestTimeout => (
-                "request_timeout",
-                S::REQUEST_TIMEOUT,
-                "Request did not arrive in time",
-            ),
-            Self::ConversationClosed => {
-                ("conversation_closed", S::CONFLICT, "Conversation is closed")
-            }
-            Self::ConversationOpen => (
-                "conversation_open",
-                S::CONFLICT,
-                "Another conversation is open",
-            ),
-            Self::ContactBlocked => (
-                "contact_blocked",
-                S::CONFLICT,
-                "Contact cannot be written to",
-            ),
-            Self::ChannelRemoved => ("channel_removed", S::CONFLICT, "Channel is not configured"),
-            Self::LimitReached => ("limit_reached", S::CONFLICT, "Limit reached"),
-            Self::IdempotencyKeyReused => (
-                "idempotency_key_reused",
-                S::UNPROCESSABLE_ENTITY,
-                "Idempotency key was used with another request",
-            ),
-            Self::BodyTooLarge => (
-                "body_too_large",
-                S::PAYLOAD_TOO_LARGE,
-                "Request body is too large",
-            ),
-            Self::UnsupportedMediaType => (
-                "unsupported_media_type",
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "Media type is not supported",
-            ),
-            Self::InvalidJson => ("invalid_json", S::BAD_REQUEST, "Request body is not JSON"),
-            Self::InvalidBody => (
-                "invalid_body",
-                S::UNPROCESSABLE_ENTITY,
-                "Request body is not valid",
-            ),
-            Self::InvalidParameter => (
-                "invalid_parameter",
-                S::UNPROCESSABLE_ENTITY,
-                "Request parameter is not valid",
-            ),
-            Self::RateLimited => ("rate_limited", S::TOO_MANY_REQUESTS, "Too many requests"),
-            Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Internal error"),
-            Self::Unavailable => (
-                "unavailable",
-                S::SERVICE_UNAVAILABLE,
-                "Temporarily unavailable",
-            ),
-            Self::DeadlineExceeded => (
-                "deadline_exceeded",
-                S::SERVICE_UNAVAILABLE,
-                "It took too long",
-            ),
-        }
-    }
-}
-
 /// Problem details (RFC 9457).
 #[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(example = json!({
-    "type": "urn:tributary:problem:invalid_body",
-    "title": "Request body is not valid",
-    "status": 422,
-    "code": "invalid_body",
-    "detail": "unknown field `colour`, expected `url` or `events`",
-    "errors": [{ "at": "colour", "detail": "unknown field `colour`, expected `url` or `events`" }]
-}))]
 pub struct Problem {
     /// `urn:tributary:problem:` and the code.
     #[serde(rename = "type")]
@@ -213,6 +66,11 @@ impl Problem {
         }
     }
 
+    /// A problem of which the code says everything.
+    pub fn of(code: Code) -> Self {
+        Self::new(code, code.meaning())
+    }
+
     /// Something of the organization that does not exist (or belongs to another, which is the same to the caller).
     pub fn not_found(what: &str) -> Self {
         Self::new(Code::NotFound, format!("there is no such {what}"))
@@ -239,10 +97,7 @@ impl Problem {
 
     /// Our mistake; the log has the rest.
     pub fn internal() -> Self {
-        Self::new(
-            Code::Internal,
-            "something went wrong here; the request id names it in our log",
-        )
+        Self::of(Code::Internal)
     }
 
     /// The same with a `Retry-After` header, in whole seconds, at least one.
@@ -292,30 +147,11 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::NotFound(what) => return Self::not_found(what),
-            StoreError::Closed => {
-                return Self::new(Code::ConversationClosed, "reopen the conversation first");
-            }
-            StoreError::AnotherOpen => {
-                return Self::new(
-                    Code::ConversationOpen,
-                    "the contact has another open conversation",
-                );
-            }
-            StoreError::Blocked => {
-                return Self::new(
-                    Code::ContactBlocked,
-                    "the contact has blocked or left the channel",
-                );
-            }
-            StoreError::ChannelRemoved(_) => {
-                return Self::new(Code::ChannelRemoved, "the channel is no longer configured");
-            }
-            StoreError::IdempotencyMismatch => {
-                return Self::new(
-                    Code::IdempotencyKeyReused,
-                    "this Idempotency-Key was used for another request; take a new one",
-                );
-            }
+            StoreError::Closed => return Self::of(Code::ConversationClosed),
+            StoreError::AnotherOpen => return Self::of(Code::ConversationOpen),
+            StoreError::Blocked => return Self::of(Code::ContactBlocked),
+            StoreError::ChannelRemoved(_) => return Self::of(Code::ChannelRemoved),
+            StoreError::IdempotencyMismatch => return Self::of(Code::IdempotencyKeyReused),
             StoreError::Database(_)
             | StoreError::Deadline(_)
             | StoreError::Corrupt(..)
@@ -342,28 +178,15 @@ impl From<BusError> for Problem {
 
 /// The problem that stands for a bare status which a library answered.
 pub(super) fn for_status(status: StatusCode) -> Problem {
-    match status {
-        StatusCode::NOT_FOUND => Problem::new(Code::RouteNotFound, "the API has no such path"),
-        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
-            Code::MethodNotAllowed,
-            "this path does not take this method; the Allow header names those it takes",
-        ),
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-            Code::BodyTooLarge,
-            "the request body is larger than this server takes",
-        ),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(
-            Code::UnsupportedMediaType,
-            "send the body as application/json",
-        ),
-        StatusCode::REQUEST_TIMEOUT => {
-            Problem::new(Code::RequestTimeout, "the request did not arrive in time")
-        }
-        status if status.is_client_error() => {
-            Problem::new(Code::InvalidParameter, "the request cannot be read")
-        }
-        _ => Problem::internal(),
-    }
+    Problem::of(match status {
+        StatusCode::NOT_FOUND => Code::RouteNotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::UnsupportedMediaType,
+        StatusCode::REQUEST_TIMEOUT => Code::RequestTimeout,
+        status if status.is_client_error() => Code::InvalidParameter,
+        _ => Code::Internal,
+    })
 }
 
 #[cfg(test)]
@@ -372,12 +195,7 @@ mod tests {
 
     #[test]
     fn codes_are_written_the_same_everywhere() {
-        for code in [
-            Code::Unauthorized,
-            Code::IdempotencyKeyReused,
-            Code::DeadlineExceeded,
-            Code::InvalidJson,
-        ] {
+        for code in Code::ALL {
             let written = serde_json::to_value(code).expect("a code is JSON");
             assert_eq!(written, code.as_str());
         }

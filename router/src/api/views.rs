@@ -54,6 +54,7 @@ view_of_the_bus!(
 pub fn schemas_of_the_bus() -> Map<String, Value> {
     let mut generator = schemars::generate::SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = "/components/schemas".into())
+        .for_serialize()
         .into_generator();
     let mut schemas = Map::new();
     schemas.insert(

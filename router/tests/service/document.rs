@@ -63,6 +63,15 @@ fn the_document_lists_every_route_with_its_problems() -> Result<()> {
                     "{place} says nothing of {status}"
                 );
             }
+            for (status, response) in operation["responses"].as_object().context("responses")? {
+                let described = response["description"]
+                    .as_str()
+                    .is_some_and(|text| !text.is_empty());
+                ensure!(
+                    described || response["$ref"].is_string(),
+                    "{place}: {status} is not described"
+                );
+            }
             let has = |status: &str| operation["responses"][status].is_object();
             ensure!(has("404") == path.contains('{'), "{place}: 404");
             ensure!(
@@ -103,6 +112,12 @@ fn every_reference_leads_somewhere() -> Result<()> {
             "{name}.{member}"
         );
     }
+    let page = &document["components"]["schemas"]["Page_Conversation"];
+    ensure!(page["properties"]["items"]["items"]["$ref"] == "#/components/schemas/Conversation");
+    ensure!(
+        page["required"] == serde_json::json!(["items", "next"]),
+        "{page}"
+    );
     let request = &document["components"]["schemas"]["CreateEndpoint"];
     ensure!(
         request["additionalProperties"] == false,
