@@ -135,13 +135,53 @@ pub fn assets() -> impl Iterator<Item = &'static Asset> {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
     use tributary_config::load_text;
 
-    use super::check;
+    use super::{assets, check, kinds};
 
     fn problems(text: &str) -> Vec<String> {
         let settings = load_text("test", text, &[]).expect("the common part is right");
         check(&settings).iter().map(ToString::to_string).collect()
+    }
+
+    /// The example config of a kind, with a value in the place of every secret.
+    fn example(kind: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../config/examples")
+            .join(format!("{kind}.toml"));
+        let text = fs::read_to_string(path).expect("every kind has an example config");
+        let lines = text.lines().map(|line| match line.split_once(" = \"env:") {
+            Some((key, _)) => format!("{key} = \"123456789:AAExampleToken\""),
+            None => line.to_owned(),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn every_example_works_and_knows_its_keys() {
+        for kind in kinds() {
+            let text = example(kind);
+            assert_eq!(problems(&text), [""; 0], "{kind}");
+            let found = problems(&format!("{text}\nunheard_of = 1\n"));
+            assert_eq!(found.len(), 1, "{kind}: {found:?}");
+            assert!(found[0].contains(".unheard_of: unknown key"), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn kinds_and_paths_are_distinct() {
+        let all: Vec<&str> = kinds().collect();
+        assert!(all.is_sorted(), "{all:?}");
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+        let paths: Vec<&str> = assets().map(|asset| asset.path).collect();
+        assert_eq!(paths.iter().collect::<BTreeSet<_>>().len(), paths.len());
+        assert!(
+            paths
+                .iter()
+                .all(|path| path.starts_with('/') && !path.starts_with("/channels/"))
+        );
     }
 
     #[test]

@@ -191,3 +191,192 @@ fn digest(value: &impl serde::Serialize) -> String {
     let json = serde_json::to_vec(value).unwrap_or_default();
     hex::encode(Sha256::digest(json))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use chrono::{DateTime, Utc};
+    use serde_json::Map;
+    use tributary_bus::{
+        Address, MessageId,
+        message::{
+            Content, Failure, FailureCode, JoinReason, LeaveReason, MessageReceived, Origin,
+            Profile, Raw, Status,
+        },
+    };
+
+    use super::*;
+
+    fn origin(second: i64) -> Origin {
+        Origin {
+            channel_id: ChannelId::from("shop"),
+            address: Address::from("7"),
+            occurred_at: DateTime::<Utc>::from_timestamp(second, 0).expect("a time"),
+            raw: None,
+        }
+    }
+
+    fn message(provider_id: &str) -> MessageId {
+        MessageId::derived(&ChannelId::from("shop"), provider_id)
+    }
+
+    fn edited(second: i64, text: &str) -> Inbound {
+        Inbound::Edited(MessageEdited {
+            origin: origin(second),
+            message_id: message("7:1"),
+            content: Content::text(text),
+            extra: Map::new(),
+        })
+    }
+
+    fn status(second: i64, status: Status, failure: Option<FailureCode>) -> Inbound {
+        Inbound::Status(MessageStatus {
+            origin: origin(second),
+            message_id: message("7:2"),
+            status,
+            provider_ids: Vec::new(),
+            failure: failure.map(|code| Failure {
+                code,
+                reason: "no".to_owned(),
+            }),
+            uncertain: false,
+            degraded: Vec::new(),
+            extra: Map::new(),
+        })
+    }
+
+    fn joined(second: i64, payload: Option<&str>) -> Inbound {
+        Inbound::Joined(ContactJoined {
+            origin: origin(second),
+            contact: Profile::default(),
+            reason: JoinReason::Started,
+            payload: payload.map(str::to_owned),
+            extra: Map::new(),
+        })
+    }
+
+    fn reacted(second: i64, reactions: &[&str]) -> Inbound {
+        Inbound::Reacted(MessageReacted {
+            origin: origin(second),
+            provider_id: "7:1".to_owned(),
+            reactions: reactions.iter().map(ToString::to_string).collect(),
+            extra: Map::new(),
+        })
+    }
+
+    fn received(raw: Option<Raw>) -> Inbound {
+        Inbound::Received(Box::new(MessageReceived {
+            origin: Origin { raw, ..origin(1) },
+            message_id: message("7:1"),
+            provider_id: "7:1".to_owned(),
+            contact: Profile::default(),
+            content: Content::text("hello"),
+            reply_to: None,
+            extra: Map::new(),
+        }))
+    }
+
+    fn different() -> Vec<Inbound> {
+        let left = |second| {
+            Inbound::Left(ContactLeft {
+                origin: origin(second),
+                reason: LeaveReason::Blocked,
+                extra: Map::new(),
+            })
+        };
+        let deleted = |id| {
+            Inbound::Deleted(MessageDeleted {
+                origin: origin(1),
+                message_id: message(id),
+                extra: Map::new(),
+            })
+        };
+        let typing = |second| {
+            Inbound::Typing(ContactTyping {
+                origin: origin(second),
+                extra: Map::new(),
+            })
+        };
+        let read = |second| {
+            Inbound::Read(ContactRead {
+                origin: origin(9),
+                up_to: origin(second).occurred_at,
+                extra: Map::new(),
+            })
+        };
+        let health = |state: &str| {
+            Inbound::Health(ChannelHealth {
+                origin: origin(1),
+                state: state.to_owned(),
+                reason: "because".to_owned(),
+                extra: Map::new(),
+            })
+        };
+        vec![
+            received(None),
+            edited(1, "one"),
+            edited(1, "two"),
+            edited(2, "one"),
+            deleted("7:1"),
+            deleted("7:2"),
+            reacted(1, &["👍"]),
+            reacted(1, &[]),
+            reacted(2, &["👍"]),
+            status(1, Status::Sent, None),
+            status(1, Status::Delivered, None),
+            status(1, Status::Failed, Some(FailureCode::Rejected)),
+            status(1, Status::Failed, Some(FailureCode::Uncertain)),
+            joined(1, None),
+            joined(1, Some("order")),
+            joined(2, None),
+            left(1),
+            left(2),
+            typing(1),
+            typing(2),
+            read(1),
+            read(2),
+            health("ok"),
+            health("down"),
+        ]
+    }
+
+    #[test]
+    fn different_things_have_different_ids() {
+        let all = different();
+        let shop: BTreeSet<EventId> = all
+            .iter()
+            .map(|event| event_id(&ChannelId::from("shop"), event))
+            .collect();
+        assert_eq!(shop.len(), all.len());
+        let again: BTreeSet<EventId> = different()
+            .iter()
+            .map(|event| event_id(&ChannelId::from("shop"), event))
+            .collect();
+        assert_eq!(shop, again, "the same things have the same ids");
+        let elsewhere = different()
+            .iter()
+            .skip(1)
+            .filter(|event| shop.contains(&event_id(&ChannelId::from("other"), event)))
+            .count();
+        assert_eq!(elsewhere, 0);
+    }
+
+    #[test]
+    fn how_and_when_something_is_reported_again_changes_nothing() {
+        let shop = ChannelId::from("shop");
+        let raw = Raw {
+            media_type: "application/json".to_owned(),
+            body: "{}".to_owned(),
+        };
+        for (one, other) in [
+            (received(None), received(Some(raw))),
+            (
+                status(1, Status::Sent, None),
+                status(60, Status::Sent, None),
+            ),
+        ] {
+            assert_eq!(event_id(&shop, &one), event_id(&shop, &other));
+        }
+    }
+}

@@ -69,6 +69,12 @@ impl fmt::Display for CallError {
 impl Client {
     /// A client; makes no connection yet.
     pub(super) fn new(api_url: &Url, token: Secret) -> Result<Self, String> {
+        // The process installs its provider at its start; without one the builder would panic.
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            rustls::crypto::ring::default_provider()
+                .install_default()
+                .ok();
+        }
         let http = Http::builder()
             .connect_timeout(CONNECT_DEADLINE)
             .pool_idle_timeout(IDLE)
