@@ -78,7 +78,7 @@ impl InboundHandler {
         let (lane, message_id) = (&self.lane, arrival.id);
         match error.trouble() {
             Trouble::Away => {
-                tracing::warn!(%lane, %error, "the store is away; the lane waits");
+                tracing::warn!(%lane, %error, "the store cannot be used; the lane waits");
                 pause(error)
             }
             Trouble::Passing => {
@@ -99,7 +99,7 @@ impl InboundHandler {
             Ok(outcomes) => outcomes,
             Err(error) if error.trouble() == Trouble::Away => {
                 let (lane, events) = (&self.lane, arrivals.len());
-                tracing::warn!(%lane, events, %error, "the store is away; the lane waits");
+                tracing::warn!(%lane, events, %error, "the store cannot be used; the lane waits");
                 vec![pause(&error); arrivals.len()]
             }
             Err(error) => {

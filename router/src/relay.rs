@@ -138,22 +138,27 @@ impl Relay {
     ) -> Result<(), StoreError> {
         let groups = self.group(rows, progress).await;
         let sent = join_all(groups.iter().map(|group| self.publish_group(group))).await;
+        let mut failed = Vec::new();
         for (group, sent) in groups.into_iter().zip(sent) {
             let done = match &sent {
                 Sent::All => group.rows.len(),
                 Sent::UpTo(done, _) => *done,
             };
             let published = group.rows[..done].iter();
-            progress
-                .published
-                .extend(published.map(|(row, envelope)| row.published(envelope)));
+            let published = published.map(|(row, envelope)| row.published(envelope));
+            progress.published.extend(published);
             count(&group, done);
             match sent {
                 Sent::All => drop(progress.sick.remove(&group.name)),
-                Sent::UpTo(_, PublishError::NoLane(_)) => {
-                    self.no_lane(group, done, progress).await?
+                Sent::UpTo(_, error) => failed.push((group, done, error)),
+            }
+        }
+        for (group, done, error) in failed {
+            match error {
+                PublishError::NoLane(_) => self.no_lane(group, done, progress).await?,
+                PublishError::NotPublished(_) | PublishError::Unknown(_) => {
+                    progress.fell_sick(&group.name, &error.to_string());
                 }
-                Sent::UpTo(_, error) => progress.fell_sick(&group.name, &error.to_string()),
             }
         }
         Ok(())
@@ -204,11 +209,12 @@ impl Relay {
         }
         let reason = format!("lane {lane} does not exist and its channel is not configured");
         for (row, envelope) in &group.rows[done..] {
+            // First what can be repeated without a trace.
+            undeliverable::report(&self.store, envelope, self.shards).await?;
             if !self.bury(lane.clone(), row, &reason).await {
                 progress.fell_sick(&group.name, "the dead letters cannot be written");
                 return Ok(());
             }
-            undeliverable::report(&self.store, envelope, self.shards).await?;
             progress.published.push(row.published(envelope));
         }
         Ok(())

@@ -87,7 +87,9 @@ impl StoreError {
     }
 }
 
-/// PostgreSQL: classes of SQLSTATE (Appendix A of its manual). SQLite: primary result codes.
+/// PostgreSQL: classes of SQLSTATE (Appendix A of its manual). SQLite: primary result codes. What is not known to be about
+/// the values or a race is taken for the database's own trouble (a missing migration, a broken disk): waiting for a
+/// person harms nobody, giving up on messages would.
 fn sqlx_trouble(error: &sqlx::Error) -> Trouble {
     let sqlx::Error::Database(refusal) = error else {
         return match error {
@@ -99,23 +101,21 @@ fn sqlx_trouble(error: &sqlx::Error) -> Trouble {
         };
     };
     let code = refusal.code().unwrap_or_default();
-    if refusal
-        .try_downcast_ref::<sqlx::sqlite::SqliteError>()
-        .is_some()
-    {
+    let is_sqlite = refusal.try_downcast_ref::<sqlx::sqlite::SqliteError>();
+    if is_sqlite.is_some() {
         return match code.parse::<i32>().unwrap_or_default() & 0xff {
             // SQLITE_TOOBIG, SQLITE_MISMATCH
             18 | 20 => Trouble::Values,
-            // SQLITE_BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN
-            5 | 6 | 7 | 8 | 10 | 13 | 14 => Trouble::Away,
-            _ => Trouble::Passing,
+            // SQLITE_CONSTRAINT
+            19 => Trouble::Passing,
+            _ => Trouble::Away,
         };
     }
     match code.get(..2).unwrap_or_default() {
         // data exception, program limit exceeded
         "22" | "54" => Trouble::Values,
-        // connection, read-only transaction, rollback (deadlock), resources, lock timeout, operator, system, config file
-        "08" | "25" | "40" | "53" | "55" | "57" | "58" | "F0" => Trouble::Away,
-        _ => Trouble::Passing,
+        // integrity constraint violation
+        "23" => Trouble::Passing,
+        _ => Trouble::Away,
     }
 }

@@ -43,6 +43,7 @@ on_both! {
     receiving::what_cannot_be_read_is_dead,
     receiving::text_that_a_database_refuses_is_stored,
     receiving::a_database_that_is_away_uses_up_no_attempts,
+    receiving::a_schema_that_is_behind_makes_nothing_dead,
     sending::a_reply_is_stored_with_its_delivery_and_its_event,
     sending::an_idempotency_key_makes_one_message,
     sending::what_cannot_be_sent_is_refused,

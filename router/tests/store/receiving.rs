@@ -460,3 +460,16 @@ pub fn a_database_that_is_away_uses_up_no_attempts(world: &World) -> Ran<'_> {
         Ok(())
     })
 }
+
+/// A missing migration is nobody's message's fault: everything waits for a person.
+pub fn a_schema_that_is_behind_makes_nothing_dead(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        world.execute("DROP TABLE raw_payloads".to_owned()).await?;
+        let outcomes = world.hand(vec![message("ada", "1")?]).await?;
+        assert!(
+            matches!(outcomes[..], [Outcome::Pause { .. }]),
+            "{outcomes:?}"
+        );
+        Ok(())
+    })
+}

@@ -190,7 +190,7 @@ pub fn a_crash_before_clearing_publishes_again(world: &World) -> Ran<'_> {
 pub fn positions_never_appear_behind_a_reader(world: &World) -> Ran<'_> {
     Box::pin(async {
         const WRITERS: usize = 4;
-        const MESSAGES: usize = 50;
+        const MESSAGES: usize = 100;
         let relays = relays(world);
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
