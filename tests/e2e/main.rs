@@ -1,1 +1,12 @@
-#[test] fn t(){}
+//! End-to-end tests: the real program, real servers, simulators for providers. One binary, so that it links once.
+
+#![allow(clippy::expect_used, clippy::panic)]
+
+mod support;
+
+mod bad_input;
+mod browser;
+mod chaos;
+mod fleet;
+mod operator;
+mod way;
