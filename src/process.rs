@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -37,31 +40,27 @@ pub async fn open_bus(settings: &Settings) -> Result<Arc<dyn Bus>> {
     Ok(AmqpBus::connect(&settings.bus))
 }
 
-/// What keeps this process from being ready; asked by `/readyz`.
+/// What this process needs, and what of it is missing; asked by `/readyz`.
 #[derive(Clone, Default)]
-pub struct Waiting(Arc<Mutex<BTreeMap<&'static str, String>>>);
+pub struct Needs(Arc<Mutex<BTreeMap<&'static str, Option<String>>>>);
 
-impl Waiting {
+impl Needs {
     /// Notes that `what` is missing, and why.
-    pub fn note(&self, what: &'static str, why: String) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(what, why);
+    pub fn missing(&self, what: &'static str, why: String) {
+        lock(&self.0).insert(what, Some(why));
     }
 
     /// Notes that `what` is there.
-    pub fn clear(&self, what: &'static str) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(what);
+    pub fn ready(&self, what: &'static str) {
+        lock(&self.0).insert(what, None);
     }
 
-    /// What is missing now.
-    pub fn list(&self) -> Vec<(&'static str, String)> {
-        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.iter().map(|(what, why)| (*what, why.clone())).collect()
+    /// Everything that is needed, with what keeps it from being there.
+    pub fn list(&self) -> Vec<(&'static str, Option<String>)> {
+        lock(&self.0)
+            .iter()
+            .map(|(what, why)| (*what, why.clone()))
+            .collect()
     }
 }
 
@@ -69,7 +68,7 @@ impl Waiting {
 pub async fn wait_for<T, E, F>(
     what: &'static str,
     advice: &str,
-    waiting: &Waiting,
+    needs: &Needs,
     stop: &CancellationToken,
     mut attempt: impl FnMut() -> F,
 ) -> Option<T>
@@ -77,7 +76,7 @@ where
     E: std::fmt::Display,
     F: Future<Output = Result<T, E>>,
 {
-    waiting.note(what, "starting".to_owned());
+    needs.missing(what, "starting".to_owned());
     for tries in 1.. {
         let result = tokio::select! {
             result = attempt() => result,
@@ -85,12 +84,12 @@ where
         };
         match result {
             Ok(value) => {
-                waiting.clear(what);
+                needs.ready(what);
                 return Some(value);
             }
             Err(error) => {
                 tracing::warn!(error = %error, tries, "waiting for the {what}: {advice}");
-                waiting.note(what, error.to_string());
+                needs.missing(what, error.to_string());
             }
         }
         tokio::select! {
@@ -154,6 +153,7 @@ pub fn stop_on_signals(stop: &CancellationToken) -> Result<()> {
 pub struct Tasks {
     tracker: TaskTracker,
     running: Arc<Mutex<BTreeMap<String, usize>>>,
+    failed: Arc<AtomicBool>,
 }
 
 impl Tasks {
@@ -165,6 +165,7 @@ impl Tasks {
     {
         let running = Arc::clone(&self.running);
         let (name, stop) = (name.to_owned(), stop.clone());
+        let failed = Arc::clone(&self.failed);
         *lock(&running).entry(name.clone()).or_default() += 1;
         self.tracker.spawn(async move {
             let result = tokio::spawn(task).await;
@@ -176,6 +177,7 @@ impl Tasks {
                     task = name,
                     "a task ended early; the process stops so that it can be restarted"
                 );
+                failed.store(true, Ordering::Relaxed);
                 stop.cancel();
             }
             let mut running = lock(&running);
@@ -184,6 +186,11 @@ impl Tasks {
             }
             running.retain(|_, count| *count > 0);
         });
+    }
+
+    /// Whether one of them ended although nothing was to stop.
+    pub fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Waits for all tasks, at most `deadline` long. Answers the names of those still running.

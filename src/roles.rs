@@ -25,7 +25,7 @@ use tributary_router::{
 
 use crate::{
     cli::Role,
-    process::{Tasks, Waiting, listen, open_bus, stop_on_signals, wait_for, watch_bus},
+    process::{Needs, Tasks, listen, open_bus, stop_on_signals, wait_for, watch_bus},
 };
 
 const MIGRATE: &str = "check store.url, and that `tributary migrate` was run";
@@ -78,7 +78,7 @@ pub async fn run(settings: Arc<Settings>, roles: &[Role]) -> Result<()> {
             }
         }
         println!("ready; SIGTERM stops");
-        running.wait().await;
+        running.wait().await?;
     }
     Ok(())
 }
@@ -99,7 +99,7 @@ pub async fn start(
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
     let tasks = Tasks::default();
-    let waiting = Waiting::default();
+    let needs = Needs::default();
 
     let operations = listen("operations.listen", settings.operations.listen).await?;
     let ingress = match kinds.is_empty() {
@@ -117,7 +117,7 @@ pub async fn start(
     };
 
     let bus = open_bus(&settings).await?;
-    let ready = readiness(&waiting, &bus);
+    let ready = readiness(&needs, &bus);
     let upkeep = metrics.clone();
     tasks.spawn(
         "upkeep of metrics",
@@ -144,13 +144,13 @@ pub async fn start(
         tasks,
     };
     if with_store {
-        match running.open_store(&waiting, schema).await {
+        match running.open_store(&needs, schema).await {
             Some(store) => running.store = Some(store),
             None => return running.give_up().await,
         }
     }
     if !kinds.is_empty() {
-        let Some(connectors) = running.open_connectors(&waiting, schema).await else {
+        let Some(connectors) = running.open_connectors(&needs, schema).await else {
             return running.give_up().await;
         };
         running
@@ -186,7 +186,10 @@ fn survey(settings: &Settings, roles: &[Role]) -> Result<(BTreeSet<String>, bool
 
 impl Running {
     /// Waits for a signal (or a failed part), then stops in order: ways in, work in flight, bus.
-    pub async fn wait(self) {
+    ///
+    /// # Errors
+    /// A part of the process failed; it should be started again.
+    pub async fn wait(self) -> Result<()> {
         self.stop.cancelled().await;
         // The roles drain within the deadline; this one is theirs plus what closing takes.
         let left = self.tasks.finish(self.settings.shutdown.deadline).await;
@@ -198,16 +201,21 @@ impl Running {
         }
         self.bus.close().await;
         tracing::info!("stopped");
+        anyhow::ensure!(
+            !self.tasks.failed(),
+            "a part of this process failed; see the log above"
+        );
+        Ok(())
     }
 
     async fn give_up(self) -> Result<Option<Self>> {
-        self.wait().await;
+        self.wait().await?;
         Ok(None)
     }
 
-    async fn open_store(&self, waiting: &Waiting, schema: Schema) -> Option<Store> {
+    async fn open_store(&self, needs: &Needs, schema: Schema) -> Option<Store> {
         let settings = &self.settings;
-        let store = wait_for("store", MIGRATE, waiting, &self.stop, || async {
+        let store = wait_for("store", MIGRATE, needs, &self.stop, || async {
             let store = Store::open(settings).await?;
             if schema == Schema::Migrate {
                 store.migrate().await?;
@@ -220,51 +228,58 @@ impl Running {
             anyhow::Ok(store)
         })
         .await?;
-        let (watched, waiting, stop) = (store.clone(), waiting.clone(), self.stop.clone());
-        self.tasks.spawn("store watch", &self.stop, async move {
-            while pause(&stop, PING).await {
-                match tokio::time::timeout(PING, watched.ping()).await {
-                    Ok(Ok(())) => waiting.clear("store"),
-                    Ok(Err(error)) => waiting.note("store", error.to_string()),
-                    Err(_) => waiting.note("store", "no answer".to_owned()),
-                }
-            }
-        });
+        let watched = store.clone();
+        let ping = move || {
+            let store = watched.clone();
+            async move { store.ping().await.map_err(|error| error.to_string()) }
+        };
+        self.watch("store", needs, ping);
         Some(store)
     }
 
-    async fn open_connectors(&self, waiting: &Waiting, schema: Schema) -> Option<ConnectorStore> {
+    async fn open_connectors(&self, needs: &Needs, schema: Schema) -> Option<ConnectorStore> {
         let settings = &self.settings;
-        let store = wait_for(
-            "connectors' store",
-            MIGRATE,
-            waiting,
-            &self.stop,
-            || async {
-                let store = ConnectorStore::open(settings).await?;
-                if schema == Schema::Migrate {
-                    store.migrate().await?;
-                }
-                anyhow::ensure!(
-                    store.pending().await? == 0,
-                    "the schema is not up to date; run `tributary migrate`"
-                );
-                anyhow::Ok(store)
-            },
-        )
+        let store = wait_for("connectors' store", MIGRATE, needs, &self.stop, || async {
+            let store = ConnectorStore::open(settings).await?;
+            if schema == Schema::Migrate {
+                store.migrate().await?;
+            }
+            anyhow::ensure!(
+                store.pending().await? == 0,
+                "the schema is not up to date; run `tributary migrate`"
+            );
+            anyhow::Ok(store)
+        })
         .await?;
-        let (watched, waiting, stop) = (store.clone(), waiting.clone(), self.stop.clone());
+        let watched = store.clone();
+        let ping = move || {
+            let store = watched.clone();
+            async move { store.ping().await.map_err(|error| error.to_string()) }
+        };
+        self.watch("connectors' store", needs, ping);
+        Some(store)
+    }
+
+    /// Asks again and again whether something is there.
+    fn watch<F>(
+        &self,
+        what: &'static str,
+        needs: &Needs,
+        ping: impl Fn() -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = Result<(), String>> + Send,
+    {
+        let (needs, stop) = (needs.clone(), self.stop.clone());
         self.tasks
-            .spawn("connectors' store watch", &self.stop, async move {
+            .spawn(&format!("watch of the {what}"), &self.stop, async move {
                 while pause(&stop, PING).await {
-                    match tokio::time::timeout(PING, watched.ping()).await {
-                        Ok(Ok(())) => waiting.clear("connectors' store"),
-                        Ok(Err(error)) => waiting.note("connectors' store", error.to_string()),
-                        Err(_) => waiting.note("connectors' store", "no answer".to_owned()),
+                    match tokio::time::timeout(PING, ping()).await {
+                        Ok(Ok(())) => needs.ready(what),
+                        Ok(Err(why)) => needs.missing(what, why),
+                        Err(_) => needs.missing(what, "no answer".to_owned()),
                     }
                 }
             });
-        Some(store)
     }
 
     async fn start_connectors(
@@ -422,9 +437,9 @@ fn plain(lane: Lane) -> LaneSpec {
 
 type Ready = Arc<dyn Fn() -> BoxFuture<'static, Vec<Check>> + Send + Sync>;
 
-/// What `/readyz` asks: the bus, and whatever is being waited for.
-fn readiness(waiting: &Waiting, bus: &Arc<dyn Bus>) -> Ready {
-    let (waiting, state) = (waiting.clone(), bus.state());
+/// What `/readyz` asks: the bus, and the stores of this process.
+fn readiness(needs: &Needs, bus: &Arc<dyn Bus>) -> Ready {
+    let (needs, state) = (needs.clone(), bus.state());
     Arc::new(move || {
         let mut checks = vec![match state.borrow().clone() {
             BusState::Ready => Check::ready("bus"),
@@ -433,12 +448,10 @@ fn readiness(waiting: &Waiting, bus: &Arc<dyn Bus>) -> Ready {
                 Check::missing("bus", reason)
             }
         }];
-        checks.extend(
-            waiting
-                .list()
-                .into_iter()
-                .map(|(what, why)| Check::missing(what, why)),
-        );
+        checks.extend(needs.list().into_iter().map(|(what, why)| match why {
+            None => Check::ready(what),
+            Some(why) => Check::missing(what, why),
+        }));
         Box::pin(std::future::ready(checks))
     })
 }

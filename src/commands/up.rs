@@ -30,8 +30,7 @@ pub async fn up(settings: Arc<Settings>) -> Result<()> {
     };
     let key = first_key(&settings, &running).await?;
     welcome(&settings, &running.addresses, key.as_deref());
-    running.wait().await;
-    Ok(())
+    running.wait().await
 }
 
 /// A key for the first organization that has none at all: on the very first start.
