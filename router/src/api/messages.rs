@@ -64,25 +64,21 @@ pub struct SendMessage {
 }
 
 /// What a message says.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum SendContent {
-    Text(SendText),
-}
-
-/// Plain text.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct SendText {
-    /// 1 to 10,000 characters, not only spaces. What is too long for a channel is sent in parts.
-    #[schema(min_length = 1, max_length = 10000, example = "Hello, how can I help?")]
-    text: String,
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum SendContent {
+    /// Plain text.
+    Text {
+        /// 1 to 10,000 characters, not only spaces. What is too long for a channel is sent in parts.
+        #[schema(min_length = 1, max_length = 10000, example = "Hello, how can I help?")]
+        text: String,
+    },
 }
 
 /// Hides the words.
-impl std::fmt::Debug for SendText {
+impl std::fmt::Debug for SendContent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SendText")
+        f.write_str("SendContent")
     }
 }
 
@@ -139,14 +135,14 @@ pub async fn send_message(
     let idempotency = key
         .map(|key| fingerprint(id, &request).map(|request| Idempotency { key, request }))
         .transpose()?;
-    let SendContent::Text(content) = request.content;
+    let SendContent::Text { text } = request.content;
     let new = NewMessage {
         organization,
         conversation: id,
         author: request
             .agent_id
             .map_or(Author::Api, |id| Author::Agent { id }),
-        content: message::Content::text(checked_text(content.text)?),
+        content: message::Content::text(checked_text(text)?),
         reply_to: request.reply_to,
         idempotency,
     };

@@ -84,6 +84,8 @@ fn complete_schemas(document: &mut Value) {
             let status = code.status().as_u16();
             format!("\n| `{}` | {status} | {} |", code.as_str(), code.meaning())
         });
+        // The names as they are written; utoipa does not see those that a macro gives.
+        schema["enum"] = Code::ALL.iter().map(|code| code.as_str()).collect();
         schema["description"] = format!(
             "Codes are never renamed; new ones may be added.\n\n| code | status | meaning |\n|---|---|---|{}",
             rows.collect::<String>()

@@ -118,6 +118,15 @@ fn every_reference_leads_somewhere() -> Result<()> {
         page["required"] == serde_json::json!(["items", "next"]),
         "{page}"
     );
+    let codes = document["components"]["schemas"]["ProblemCode"]["enum"].as_array();
+    let codes = codes.context("the codes of problems")?;
+    for code in [
+        "unauthorized",
+        "idempotency_key_reused",
+        "deadline_exceeded",
+    ] {
+        ensure!(codes.iter().any(|known| known == code), "{code}");
+    }
     let request = &document["components"]["schemas"]["CreateEndpoint"];
     ensure!(
         request["additionalProperties"] == false,
