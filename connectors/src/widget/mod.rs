@@ -86,7 +86,7 @@ impl Factory for WidgetFactory {
         &[Asset {
             path: "/widget.js",
             media_type: "text/javascript; charset=utf-8",
-            body: include_str!("widget.js"),
+            body: include_str!("assets/widget.js"),
         }]
     }
 }

@@ -9,7 +9,7 @@ use tributary_config::Channel;
 use super::config::Rules;
 use crate::{ReceiveError, Received};
 
-const DEMO: &str = include_str!("demo.html");
+const DEMO: &str = include_str!("assets/demo.html");
 
 /// Answers `GET /channels/<id>/<page>`.
 pub(super) fn answer(

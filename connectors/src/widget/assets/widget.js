@@ -438,7 +438,7 @@
   }
 
   function beat() {
-    if (Date.now() - heard > pingSeconds * 2500) drop();
+    if (Date.now() - heard > pingSeconds * 3000) drop();
     else transmit({ t: "ping" });
   }
 
@@ -576,7 +576,7 @@ svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke
 .text{margin:0;padding:8px 13px;border-radius:16px;white-space:pre-wrap;overflow-wrap:anywhere}
 .agent .text{background:var(--soft);border-end-start-radius:5px}
 .visitor .text{background:var(--accent);color:var(--on);border-end-end-radius:5px}
-.visitor.sending .text{opacity:.72}
+.visitor.sending .text{opacity:.85}
 .text a{color:inherit}
 .meta{margin:2px 4px 0;font-size:12px;color:var(--dim)}
 .agent:has(+.agent) .meta,.visitor.sent:has(+.visitor.sent) .meta{display:none}
@@ -589,7 +589,7 @@ svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke
 .input:focus{outline:2px solid var(--ring);box-shadow:none;outline-offset:0;border-color:transparent}
 .send{width:44px;height:44px;border-radius:50%;background:var(--accent);color:var(--on);display:grid;place-items:center;flex:none}
 .alert{margin:0;padding:0 16px 8px;font-size:13.5px;color:var(--alarm)}
-.alert:empty{display:none}
+.note:empty{padding:0;border:0}.alert:empty{padding:0}
 .hush{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 @media (max-width:480px){
 .panel,.left .panel{inset:0;width:100%;max-width:none;height:100%;height:100dvh;max-height:none;border:0;border-radius:0}
@@ -632,7 +632,7 @@ svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke
   const alert = make("p", { class: "alert", role: "alert" });
   const head = make("div", { class: "head" }, make("span", { class: "mark", "aria-hidden": "true" }, icon(BUBBLE)), name, closer);
   const panel = make("div", { class: "panel", role: "dialog", "aria-label": title }, head, notice, log, compose, alert);
-  panel.hidden = newer.hidden = notice.hidden = true;
+  panel.hidden = newer.hidden = true;
   root.append(panel, launcher);
   list.append(
     make("div", { class: "message agent" }, make("p", { class: "text", dir: "auto" }, options.greeting || text.greeting)),
@@ -700,7 +700,6 @@ svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke
 
   function banner(words) {
     notice.textContent = words;
-    notice.hidden = !words;
   }
 
   function badge() {
@@ -786,8 +785,10 @@ svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke
   }
 
   function grow() {
+    const stick = nearEnd();
     input.style.height = "auto";
     input.style.height = `${Math.min(132, Math.max(44, input.scrollHeight + 2))}px`;
+    if (stick) scrollToEnd();
   }
 
   launcher.onclick = () => (opened ? hide() : show(true));
@@ -812,7 +813,10 @@ svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke
     submit();
     input.focus();
   };
-  input.oninput = grow;
+  input.oninput = () => {
+    grow();
+    say("");
+  };
   input.onkeydown = (event) => {
     // 229: an input method is at work, in browsers that do not say so otherwise.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
