@@ -172,12 +172,14 @@ impl Way {
         let channel_id = &self.channel;
         match error {
             CallError::Refused(refusal) if is_webhook_conflict(&refusal) => {
-                info!(%channel_id, "taking the webhook away: this account polls");
+                warn!(%channel_id, "taking the bot's webhook away, without loss: this account polls");
                 let request = DeleteWebhook {
                     drop_pending_updates: false,
                 };
                 match self.call::<bool>("deleteWebhook", &request).await {
-                    Ok(_) => Ok(Duration::ZERO),
+                    Ok(_) if failures == 1 => Ok(Duration::ZERO),
+                    // Somebody sets it again and again.
+                    Ok(_) => Ok(CONTEST.delay(failures)),
                     Err(error) => self.troubled(error, failures),
                 }
             }
