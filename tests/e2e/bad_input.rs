@@ -3,8 +3,8 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tributary_bus::{
-    AmqpBus, Bus as _, BusState, Destination, Envelope, EventId, Lane, LaneSpec, OrganizationId, Publication,
-    message::DeliveryTyping,
+    AmqpBus, Bus as _, BusState, Destination, Envelope, EventId, Lane, LaneSpec, OrganizationId,
+    Publication, message::DeliveryTyping,
 };
 use tributary_config::{Secret, load_text};
 use tributary_simulators::telegram::{Options, TelegramSimulator};
@@ -15,7 +15,10 @@ use crate::{
 };
 
 async fn post(url: &str, secret: Option<&str>, body: Vec<u8>) -> StatusCode {
-    let mut request = reqwest::Client::new().post(url).header("content-type", "application/json").body(body);
+    let mut request = reqwest::Client::new()
+        .post(url)
+        .header("content-type", "application/json")
+        .body(body);
     if let Some(secret) = secret {
         request = request.header("x-telegram-bot-api-secret-token", secret);
     }
@@ -24,7 +27,9 @@ async fn post(url: &str, secret: Option<&str>, body: Vec<u8>) -> StatusCode {
 
 #[tokio::test]
 async fn the_ingress_refuses_what_it_should_and_goes_on() {
-    let telegram = TelegramSimulator::start(Options::quick()).await.expect("simulator");
+    let telegram = TelegramSimulator::start(Options::quick())
+        .await
+        .expect("simulator");
     let spawn = Spawn::default()
         .set("TRIBUTARY_CHANNELS__TELEGRAM__TOKEN", telegram.token())
         .set("TRIBUTARY_CHANNELS__TELEGRAM__API_URL", telegram.base_url())
@@ -34,7 +39,10 @@ async fn the_ingress_refuses_what_it_should_and_goes_on() {
     let demo = Demo::start(spawn).await;
     let (hook, secret) = eventually("the webhook is set", || async {
         let call = telegram.calls_of("setWebhook").pop()?;
-        Some((call.parameters.get("url")?.to_owned(), call.parameters.get("secret_token")?.to_owned()))
+        Some((
+            call.parameters.get("url")?.to_owned(),
+            call.parameters.get("secret_token")?.to_owned(),
+        ))
     })
     .await;
     let hook = hook.replace("http://127.0.0.1:9", &demo.ingress);
@@ -47,14 +55,33 @@ async fn the_ingress_refuses_what_it_should_and_goes_on() {
         .into_bytes()
     };
 
-    assert_eq!(post(&hook, None, update(1)).await, StatusCode::UNAUTHORIZED, "no secret");
-    assert_eq!(post(&hook, Some("wrong"), update(1)).await, StatusCode::UNAUTHORIZED, "a wrong secret");
+    assert_eq!(
+        post(&hook, None, update(1)).await,
+        StatusCode::UNAUTHORIZED,
+        "no secret"
+    );
+    assert_eq!(
+        post(&hook, Some("wrong"), update(1)).await,
+        StatusCode::UNAUTHORIZED,
+        "a wrong secret"
+    );
     let elsewhere = hook.replace("/channels/telegram", "/channels/nobody");
-    assert_eq!(post(&elsewhere, Some(&secret), update(1)).await, StatusCode::NOT_FOUND, "an unknown channel");
+    assert_eq!(
+        post(&elsewhere, Some(&secret), update(1)).await,
+        StatusCode::NOT_FOUND,
+        "an unknown channel"
+    );
     let large = vec![b'x'; 30_000];
-    assert_eq!(post(&hook, Some(&secret), large).await, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(
+        post(&hook, Some(&secret), large).await,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
     // A provider that is answered an error sends the same again and blocks what comes after it: taken, named, kept.
-    assert_eq!(post(&hook, Some(&secret), b"{not json".to_vec()).await, StatusCode::OK, "invalid JSON");
+    assert_eq!(
+        post(&hook, Some(&secret), b"{not json".to_vec()).await,
+        StatusCode::OK,
+        "invalid JSON"
+    );
     assert_eq!(post(&hook, Some(&secret), update(2)).await, StatusCode::OK);
     // The same once more is the same message.
     assert_eq!(post(&hook, Some(&secret), update(2)).await, StatusCode::OK);
@@ -62,17 +89,27 @@ async fn the_ingress_refuses_what_it_should_and_goes_on() {
 
     let texts = eventually("the messages", || async {
         let conversations = demo.api.list("/v1/conversations?limit=50").await;
-        let conversation = conversations.iter().find(|c| c["channel_id"] == "telegram")?;
-        let path = format!("/v1/conversations/{}/messages", conversation["id"].as_str()?);
+        let conversation = conversations
+            .iter()
+            .find(|c| c["channel_id"] == "telegram")?;
+        let path = format!(
+            "/v1/conversations/{}/messages",
+            conversation["id"].as_str()?
+        );
         let messages = demo.api.list(&path).await;
-        let texts: Vec<String> =
-            messages.iter().filter_map(|m| m["content"]["text"].as_str().map(str::to_owned)).collect();
+        let texts: Vec<String> = messages
+            .iter()
+            .filter_map(|m| m["content"]["text"].as_str().map(str::to_owned))
+            .collect();
         (texts.len() >= 2).then_some(texts)
     })
     .await;
     assert_eq!(texts, ["text 2", "text 3"]);
     let output = demo.program.output().join("\n");
-    assert!(!output.contains(telegram.token()) && !output.contains(&secret), "a secret in the log");
+    assert!(
+        !output.contains(telegram.token()) && !output.contains(&secret),
+        "a secret in the log"
+    );
     assert!(!output.contains("text 2"), "message text in the log");
 }
 
@@ -86,25 +123,47 @@ async fn a_wrong_key_and_another_organizations_ids_open_nothing() {
     let mut visitor = Visitor::arrive(&demo.ingress, "demo").await;
     visitor.say("for demo only").await;
     let conversation = eventually("the conversation", || async {
-        demo.api.list("/v1/conversations").await.first().and_then(|c| c["id"].as_str().map(str::to_owned))
+        demo.api
+            .list("/v1/conversations")
+            .await
+            .first()
+            .and_then(|c| c["id"].as_str().map(str::to_owned))
     })
     .await;
 
     let (status, key, err) =
-        Spawn::new(&["key", "create", "--organization", "rival", "--name", "spy"]).config(config).output(&demo.folder);
+        Spawn::new(&["key", "create", "--organization", "rival", "--name", "spy"])
+            .config(config)
+            .output(&demo.folder);
     assert!(status.success(), "{err}");
     let rival = Api::new(&demo.api.base, key.trim());
-    let stranger = Api::new(&demo.api.base, "trib_0123456789012345678901234567890123456789012");
+    let stranger = Api::new(
+        &demo.api.base,
+        "trib_0123456789012345678901234567890123456789012",
+    );
     let path = format!("/v1/conversations/{conversation}");
-    let (status, problem) = rival.call(reqwest::Method::GET, &path, None).await.expect("an answer");
-    assert_eq!((status, problem["code"].as_str()), (StatusCode::NOT_FOUND, Some("not_found")));
-    let (status, _) = stranger.call(reqwest::Method::GET, &path, None).await.expect("an answer");
+    let (status, problem) = rival
+        .call(reqwest::Method::GET, &path, None)
+        .await
+        .expect("an answer");
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (StatusCode::NOT_FOUND, Some("not_found"))
+    );
+    let (status, _) = stranger
+        .call(reqwest::Method::GET, &path, None)
+        .await
+        .expect("an answer");
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     assert!(rival.list("/v1/conversations").await.is_empty());
     assert!(rival.list("/v1/events").await.is_empty());
     let body = json!({"content": {"type": "text", "text": "from the rival"}});
     let (status, _) = rival
-        .call(reqwest::Method::POST, &format!("{path}/messages"), Some(body))
+        .call(
+            reqwest::Method::POST,
+            &format!("{path}/messages"),
+            Some(body),
+        )
         .await
         .expect("an answer");
     assert_eq!(status, StatusCode::NOT_FOUND);
@@ -112,7 +171,9 @@ async fn a_wrong_key_and_another_organizations_ids_open_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_can_read_is_a_dead_letter_that_can_be_shown_and_replayed() {
-    let telegram = TelegramSimulator::start(Options::quick()).await.expect("simulator");
+    let telegram = TelegramSimulator::start(Options::quick())
+        .await
+        .expect("simulator");
     let fleet = Fleet::start(&telegram, 1).await;
     let settings = load_text("test", "", &[]).expect("defaults");
     let bus = AmqpBus::connect(&tributary_config::Bus {
@@ -120,7 +181,10 @@ async fn what_nobody_can_read_is_a_dead_letter_that_can_be_shown_and_replayed() 
         ..settings.bus
     });
     let mut state = bus.state();
-    state.wait_for(|state| *state == BusState::Ready).await.expect("the bus lives");
+    state
+        .wait_for(|state| *state == BusState::Ready)
+        .await
+        .expect("the bus lives");
     let typing = DeliveryTyping {
         conversation_id: tributary_bus::ConversationId::generate(),
         channel_id: "chat".into(),
@@ -128,18 +192,36 @@ async fn what_nobody_can_read_is_a_dead_letter_that_can_be_shown_and_replayed() 
         seq: 1,
         extra: serde_json::Map::from_iter([("text".to_owned(), Value::from("pineapple"))]),
     };
-    let mut envelope =
-        Envelope::wrap(EventId::generate(), "/test".to_owned(), OrganizationId::from("acme"), None, &typing)
-            .expect("an envelope");
+    let mut envelope = Envelope::wrap(
+        EventId::generate(),
+        "/test".to_owned(),
+        OrganizationId::from("acme"),
+        None,
+        &typing,
+    )
+    .expect("an envelope");
     envelope.kind = "message.received.v9".to_owned();
     let lane = Lane::Inbound(0);
-    bus.declare(&[LaneSpec { lane: lane.clone(), filter: None }]).await.expect("declared");
-    let published = bus.publish(vec![Publication { to: Destination::Lane(lane), envelope }]).await;
+    bus.declare(&[LaneSpec {
+        lane: lane.clone(),
+        filter: None,
+    }])
+    .await
+    .expect("declared");
+    let published = bus
+        .publish(vec![Publication {
+            to: Destination::Lane(lane),
+            envelope,
+        }])
+        .await;
     assert!(published.iter().all(Result::is_ok), "{published:?}");
 
     let folder = tempfile::TempDir::new().expect("temporary folder");
     let run = |arguments: &[&str]| {
-        let spawn = Spawn { arguments: arguments.iter().map(|a| (*a).to_owned()).collect(), ..fleet.slots["router 0"].spawn.clone() };
+        let spawn = Spawn {
+            arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
+            ..fleet.slots["router 0"].spawn.clone()
+        };
         let (status, out, err) = spawn.output(folder.path());
         assert!(status.success(), "{arguments:?}: {out}{err}");
         out
@@ -151,11 +233,17 @@ async fn what_nobody_can_read_is_a_dead_letter_that_can_be_shown_and_replayed() 
             .map(str::to_owned)
     });
     let line = line.await;
-    assert!(line.contains("inbound.0") && line.contains("unknown event type or version"), "{line}");
+    assert!(
+        line.contains("inbound.0") && line.contains("unknown event type or version"),
+        "{line}"
+    );
     let id = line.split_whitespace().next().expect("an id");
     let shown = run(&["dead", "show", id]);
     assert!(shown.contains("message.received.v9"), "{shown}");
-    assert!(!shown.contains("pineapple") && !shown.contains("somebody-private"), "{shown}");
+    assert!(
+        !shown.contains("pineapple") && !shown.contains("somebody-private"),
+        "{shown}"
+    );
     assert!(run(&["dead", "show", id, "--content"]).contains("pineapple"));
     assert!(run(&["dead", "replay", id]).contains("1 of 1 replayed"));
     // Nobody can read it now either: it comes back as a new letter.
@@ -170,11 +258,19 @@ async fn what_nobody_can_read_is_a_dead_letter_that_can_be_shown_and_replayed() 
 #[tokio::test]
 async fn a_process_says_why_it_cannot_start_on_a_folder_that_is_not_its_own() {
     let folder = tempfile::TempDir::new().expect("temporary folder");
-    std::fs::write(folder.path().join("data"), "a file where the folder should be").expect("write");
+    std::fs::write(
+        folder.path().join("data"),
+        "a file where the folder should be",
+    )
+    .expect("write");
     let mut program: Program = Spawn::new(&["up"]).free_ports().start(folder.path());
     let started = std::time::Instant::now();
     while program.is_running() {
-        assert!(started.elapsed() < crate::support::PATIENCE, "it runs: {:#?}", program.output());
+        assert!(
+            started.elapsed() < crate::support::PATIENCE,
+            "it runs: {:#?}",
+            program.output()
+        );
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert!(program.logged("data"), "{:#?}", program.output());

@@ -36,26 +36,58 @@ struct Size {
     kills: usize,
 }
 
-const SHORT: Size = Size { contacts: 40, inbound: 800, replies: 320, kills: 10 };
-const FULL: Size = Size { contacts: 200, inbound: 5_000, replies: 2_000, kills: 40 };
+const SHORT: Size = Size {
+    contacts: 40,
+    inbound: 800,
+    replies: 320,
+    kills: 10,
+};
+const FULL: Size = Size {
+    contacts: 200,
+    inbound: 5_000,
+    replies: 2_000,
+    kills: 40,
+};
 
 /// Telegram users are numbered from here; the rest are visitors of the widget.
 const FIRST_USER: i64 = 7_000_000_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chaos_loses_nothing_doubles_nothing_reorders_nothing() {
-    let size = if std::env::var("CHAOS").is_ok_and(|size| size == "full") { FULL } else { SHORT };
-    let seed = std::env::var("CHAOS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random::<u64>);
+    let size = if std::env::var("CHAOS").is_ok_and(|size| size == "full") {
+        FULL
+    } else {
+        SHORT
+    };
+    let seed = std::env::var("CHAOS_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(rand::random::<u64>);
     println!("CHAOS_SEED={seed} {size:?}");
     let started = Instant::now();
 
-    let telegram = Arc::new(TelegramSimulator::start(Options::quick()).await.expect("simulator"));
+    let telegram = Arc::new(
+        TelegramSimulator::start(Options::quick())
+            .await
+            .expect("simulator"),
+    );
     let endpoint = Endpoint::start().await.expect("simulator");
     let fleet = Fleet::start(&telegram, 2).await;
-    let created =
-        fleet.api.post("/v1/endpoints", json!({"url": endpoint.url(), "events": ["*"]})).await;
-    endpoint.set_secret(created["secret"].as_str().expect("a secret")).expect("a valid secret");
-    let (pool, api, ingresses) = (fleet.database.pool.clone(), fleet.api.clone(), fleet.ingresses());
+    let created = fleet
+        .api
+        .post(
+            "/v1/endpoints",
+            json!({"url": endpoint.url(), "events": ["*"]}),
+        )
+        .await;
+    endpoint
+        .set_secret(created["secret"].as_str().expect("a secret"))
+        .expect("a valid secret");
+    let (pool, api, ingresses) = (
+        fleet.database.pool.clone(),
+        fleet.api.clone(),
+        fleet.ingresses(),
+    );
 
     let users = size.contacts / 2;
     let each = size.inbound / size.contacts;
@@ -70,11 +102,15 @@ async fn chaos_loses_nothing_doubles_nothing_reorders_nothing() {
     let replies = replying.await;
     over.store(true, Ordering::Relaxed);
     let (fleet, kills) = disturbing.await.expect("the schedule ends");
-    println!("sent everything after {:?}, {kills} kills", started.elapsed());
+    println!(
+        "sent everything after {:?}, {kills} kills",
+        started.elapsed()
+    );
 
     // A lane's depth leaves out what its owner holds, which may wait for its turn.
     within(Duration::from_secs(180), "every reply is sent", || async {
-        let waiting = "SELECT count(*) FROM messages WHERE direction = 'outbound' AND status = 'queued'";
+        let waiting =
+            "SELECT count(*) FROM messages WHERE direction = 'outbound' AND status = 'queued'";
         let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&pool).await.ok()?;
         (waiting == 0).then_some(())
     })
@@ -83,7 +119,10 @@ async fn chaos_loses_nothing_doubles_nothing_reorders_nothing() {
     let said = check_inbound(&pool, users, &visitors, each).await;
     check_replies(&pool, &telegram, &replies, visitors).await;
     check_endpoint(&pool, &endpoint).await;
-    println!("seed {seed}: {said} messages in, {} replies, all there, once, in order", size.replies);
+    println!(
+        "seed {seed}: {said} messages in, {} replies, all there, once, in order",
+        size.replies
+    );
     fleet.terminate().await;
 }
 
@@ -91,7 +130,9 @@ async fn chaos_loses_nothing_doubles_nothing_reorders_nothing() {
 async fn write_as_users(telegram: Arc<TelegramSimulator>, users: usize, each: usize) {
     for n in 0..each {
         for user in 0..users {
-            telegram.user(FIRST_USER + user as i64).says(&format!("in {n}"));
+            telegram
+                .user(FIRST_USER + user as i64)
+                .says(&format!("in {n}"));
         }
         // The pace of the load.
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -135,8 +176,15 @@ async fn reply(api: Api, pool: PgPool, size: Size) -> Replies {
     let sent = Arc::new(AtomicUsize::new(0));
     let deadline = Instant::now() + Duration::from_secs(600);
     while started.len() < size.contacts {
-        assert!(Instant::now() < deadline, "only {} conversations", started.len());
-        let rows = sqlx::query("SELECT id FROM conversations").fetch_all(&pool).await.unwrap_or_default();
+        assert!(
+            Instant::now() < deadline,
+            "only {} conversations",
+            started.len()
+        );
+        let rows = sqlx::query("SELECT id FROM conversations")
+            .fetch_all(&pool)
+            .await
+            .unwrap_or_default();
         for row in rows {
             let id = row.get::<uuid::Uuid, _>(0).to_string();
             if started.insert(id.clone()) {
@@ -168,10 +216,16 @@ async fn accept(api: &Api, conversation: &str, text: &str) {
     let key = uuid::Uuid::now_v7().to_string();
     let deadline = Instant::now() + Duration::from_secs(300);
     loop {
-        match api.call_with(Method::POST, &path, Some(body.clone()), Some(&key)).await {
+        match api
+            .call_with(Method::POST, &path, Some(body.clone()), Some(&key))
+            .await
+        {
             Some((status, _)) if status.is_success() => return,
             Some((status, problem)) => {
-                assert!(status.is_server_error() || status.as_u16() == 429, "{status} {problem}");
+                assert!(
+                    status.is_server_error() || status.as_u16() == 429,
+                    "{status} {problem}"
+                );
             }
             None => {}
         }
@@ -181,7 +235,12 @@ async fn accept(api: &Api, conversation: &str, text: &str) {
 }
 
 /// Kills workers with -9 and starts them again; restarts the broker and the database once each, in the seed's order.
-async fn disturb(mut fleet: Fleet, kills: usize, seed: u64, over: Arc<AtomicBool>) -> (Fleet, usize) {
+async fn disturb(
+    mut fleet: Fleet,
+    kills: usize,
+    seed: u64,
+    over: Arc<AtomicBool>,
+) -> (Fleet, usize) {
     let mut random = StdRng::seed_from_u64(seed);
     let names: Vec<String> = fleet.slots.keys().cloned().collect();
     let broker = random.random_range(1..kills);
@@ -199,9 +258,10 @@ async fn disturb(mut fleet: Fleet, kills: usize, seed: u64, over: Arc<AtomicBool
             slot.start();
         }
         killed += 1;
-        for (at, server, what) in
-            [(broker, &fleet.rabbitmq, "RabbitMQ"), (database, &fleet.postgres, "PostgreSQL")]
-        {
+        for (at, server, what) in [
+            (broker, &fleet.rabbitmq, "RabbitMQ"),
+            (database, &fleet.postgres, "PostgreSQL"),
+        ] {
             if killed == at {
                 println!("kill {killed}: restarting {what}");
                 tokio::task::block_in_place(|| {
@@ -226,16 +286,26 @@ async fn check_inbound(pool: &PgPool, users: usize, visitors: &[Visitor], each: 
     .expect("messages");
     let mut by_contact: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for row in &rows {
-        let contact = (row.get::<String, _>("channel_id"), row.get::<String, _>("address"));
+        let contact = (
+            row.get::<String, _>("channel_id"),
+            row.get::<String, _>("address"),
+        );
         by_contact.entry(contact).or_default().push(row.get("text"));
     }
     for user in 0..users {
         let address = (FIRST_USER + user as i64).to_string();
         let expected: Vec<String> = (0..each).map(|n| format!("in {n}")).collect();
-        assert_eq!(by_contact[&("telegram".to_owned(), address)], expected, "user {user}");
+        assert_eq!(
+            by_contact[&("telegram".to_owned(), address)],
+            expected,
+            "user {user}"
+        );
     }
-    let chats: Vec<&Vec<String>> =
-        by_contact.iter().filter(|((channel, _), _)| channel == "chat").map(|(_, texts)| texts).collect();
+    let chats: Vec<&Vec<String>> = by_contact
+        .iter()
+        .filter(|((channel, _), _)| channel == "chat")
+        .map(|(_, texts)| texts)
+        .collect();
     assert_eq!(chats.len(), visitors.len());
     for number in 0..visitors.len() {
         let expected: Vec<String> = (0..each).map(|n| format!("in {n} of {number}")).collect();
@@ -265,15 +335,28 @@ async fn check_replies(
     for row in &rows {
         let id = row.get::<uuid::Uuid, _>("conversation_id").to_string();
         let text = row.get::<String, _>("text");
-        assert_ne!(row.get::<String, _>("status"), "queued", "{text} was never sent");
+        assert_ne!(
+            row.get::<String, _>("status"),
+            "queued",
+            "{text} was never sent"
+        );
         assert_ne!(row.get::<String, _>("status"), "failed", "{text} failed");
         if row.get::<bool, _>("uncertain") {
             uncertain.insert(text.clone());
         }
-        addresses.insert(id.clone(), (row.get::<String, _>("channel_id"), row.get::<String, _>("address")));
+        addresses.insert(
+            id.clone(),
+            (
+                row.get::<String, _>("channel_id"),
+                row.get::<String, _>("address"),
+            ),
+        );
         stored.entry(id).or_default().push(text);
     }
-    assert_eq!(&stored, replies, "the store holds each accepted reply once, in order");
+    assert_eq!(
+        &stored, replies,
+        "the store holds each accepted reply once, in order"
+    );
 
     for (id, (channel, address)) in &addresses {
         if channel != "telegram" {
@@ -283,7 +366,11 @@ async fn check_replies(
         let mut arrived: Vec<String> = Vec::new();
         for sent in telegram.sent_to(chat) {
             if arrived.last() == Some(&sent.text) {
-                assert!(uncertain.contains(&sent.text), "{} was sent twice and not reported", sent.text);
+                assert!(
+                    uncertain.contains(&sent.text),
+                    "{} was sent twice and not reported",
+                    sent.text
+                );
                 continue;
             }
             arrived.push(sent.text.clone());
@@ -292,11 +379,16 @@ async fn check_replies(
     }
     println!("{} replies were reported uncertain", uncertain.len());
 
-    let mut expected: Vec<&Vec<String>> =
-        replies.iter().filter(|(id, _)| addresses[*id].0 == "chat").map(|(_, texts)| texts).collect();
+    let mut expected: Vec<&Vec<String>> = replies
+        .iter()
+        .filter(|(id, _)| addresses[*id].0 == "chat")
+        .map(|(_, texts)| texts)
+        .collect();
     for mut visitor in visitors {
         let each = expected.first().map_or(0, |texts| texts.len());
-        visitor.until("every answer", |history| count_answers(history) >= each).await;
+        visitor
+            .until("every answer", |history| count_answers(history) >= each)
+            .await;
         let answers = visitor.answers();
         let at = expected.iter().position(|texts| **texts == answers);
         let at = at.unwrap_or_else(|| panic!("a visitor sees {answers:#?}"));
@@ -306,28 +398,49 @@ async fn check_replies(
 }
 
 fn count_answers(history: &BTreeMap<i64, Value>) -> usize {
-    history.values().filter(|event| event["from"] == "agent").count()
+    history
+        .values()
+        .filter(|event| event["from"] == "agent")
+        .count()
 }
 
 /// Invariants 1 to 3 for what integrators are told: every message once, in the order of the conversation.
 async fn check_endpoint(pool: &PgPool, endpoint: &Endpoint) {
-    let ids: Vec<uuid::Uuid> =
-        sqlx::query_scalar("SELECT id FROM messages").fetch_all(pool).await.expect("messages");
+    let ids: Vec<uuid::Uuid> = sqlx::query_scalar("SELECT id FROM messages")
+        .fetch_all(pool)
+        .await
+        .expect("messages");
     let wanted: BTreeSet<String> = ids.iter().map(uuid::Uuid::to_string).collect();
     let told = || {
         let mut told = BTreeMap::new();
-        for event in endpoint.events().iter().filter(|event| event.event_type() == "message.created.v1") {
-            let id = event.data()["message"]["id"].as_str().unwrap_or_default().to_owned();
-            told.entry(id).or_insert_with(BTreeSet::new).insert(event.webhook_id.clone());
+        for event in endpoint
+            .events()
+            .iter()
+            .filter(|event| event.event_type() == "message.created.v1")
+        {
+            let id = event.data()["message"]["id"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            told.entry(id)
+                .or_insert_with(BTreeSet::new)
+                .insert(event.webhook_id.clone());
         }
         told
     };
-    within(Duration::from_secs(120), "the endpoint was told of every message", || async {
-        (told().len() >= wanted.len()).then_some(())
-    })
+    within(
+        Duration::from_secs(120),
+        "the endpoint was told of every message",
+        || async { (told().len() >= wanted.len()).then_some(()) },
+    )
     .await;
     let told = told();
     assert_eq!(told.keys().cloned().collect::<BTreeSet<_>>(), wanted);
-    assert!(told.values().all(|events| events.len() == 1), "one event a message");
-    endpoint.assert_ordered().expect("in order per conversation");
+    assert!(
+        told.values().all(|events| events.len() == 1),
+        "one event a message"
+    );
+    endpoint
+        .assert_ordered()
+        .expect("in order per conversation");
 }

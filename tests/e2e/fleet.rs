@@ -9,7 +9,10 @@ use tributary_bus::{AmqpBus, Bus as _, BusState, ChannelId, Lane};
 use tributary_config::{Secret, load_text};
 use tributary_simulators::telegram::{Options, TelegramSimulator};
 
-use crate::support::{Api, Database, PrivateServer, Program, Spawn, Visitor, eventually, fetch, fresh_database_on, within};
+use crate::support::{
+    Api, Database, PrivateServer, Program, Spawn, Visitor, eventually, fetch, fresh_database_on,
+    within,
+};
 
 /// A worker's place in the fleet; the program in it may be killed and started again.
 pub struct Slot {
@@ -36,11 +39,10 @@ const ORGANIZATION: &str = "acme";
 impl Fleet {
     /// `each` workers of every role (one API), on servers of their own, with a widget `chat` and a bot `telegram`.
     pub async fn start(telegram: &TelegramSimulator, each: usize) -> Self {
-        let (rabbitmq, postgres) = tokio::task::spawn_blocking(|| {
-            (PrivateServer::rabbitmq(), PrivateServer::postgres())
-        })
-        .await
-        .expect("servers start");
+        let (rabbitmq, postgres) =
+            tokio::task::spawn_blocking(|| (PrivateServer::rabbitmq(), PrivateServer::postgres()))
+                .await
+                .expect("servers start");
         let database = fresh_database_on(&postgres.url).await;
         let config = config(telegram);
         let spawn = |arguments: &[&str]| {
@@ -57,11 +59,23 @@ impl Fleet {
             out
         };
         run(&["migrate"]);
-        let key = run(&["key", "create", "--organization", ORGANIZATION, "--name", "test"]);
+        let key = run(&[
+            "key",
+            "create",
+            "--organization",
+            ORGANIZATION,
+            "--name",
+            "test",
+        ]);
 
         let mut slots = BTreeMap::new();
         for n in 0..each {
-            for role in ["router", "connector telegram", "connector widget", "webhooks"] {
+            for role in [
+                "router",
+                "connector telegram",
+                "connector widget",
+                "webhooks",
+            ] {
                 let arguments: Vec<&str> = ["run"].into_iter().chain(role.split(' ')).collect();
                 slots.insert(format!("{role} {n}"), Slot::new(spawn(&arguments)));
             }
@@ -75,8 +89,18 @@ impl Fleet {
         }
         let address = slots["api 0"].address.clone().expect("the API's address");
         let api = Api::new(&address, key.trim());
-        api.post("/v1/agents", json!({"name": "Iryna", "available": true, "capacity": 1_000})).await;
-        Self { slots, database, rabbitmq, postgres, api }
+        api.post(
+            "/v1/agents",
+            json!({"name": "Iryna", "available": true, "capacity": 1_000}),
+        )
+        .await;
+        Self {
+            slots,
+            database,
+            rabbitmq,
+            postgres,
+            api,
+        }
     }
 
     /// Where visitors connect.
@@ -96,29 +120,50 @@ impl Fleet {
             ..settings.bus.clone()
         });
         let mut state = bus.state();
-        tokio::time::timeout(Duration::from_secs(30), state.wait_for(|state| *state == BusState::Ready))
-            .await
-            .expect("the broker answers")
-            .expect("the bus lives");
+        tokio::time::timeout(
+            Duration::from_secs(30),
+            state.wait_for(|state| *state == BusState::Ready),
+        )
+        .await
+        .expect("the broker answers")
+        .expect("the bus lives");
         let mut lanes: Vec<Lane> = (0..settings.bus.inbound_lanes).map(Lane::Inbound).collect();
         lanes.extend(["chat", "telegram"].map(|id| Lane::Delivery(ChannelId::from(id))));
-        let endpoints: Vec<uuid::Uuid> = sqlx::query_scalar("SELECT id FROM endpoints WHERE deleted_at IS NULL")
-            .fetch_all(&self.database.pool)
-            .await
-            .expect("endpoints");
-        lanes.extend(endpoints.into_iter().map(|id| Lane::Endpoint(tributary_bus::EndpointId(id))));
-        within(Duration::from_secs(120), "every lane and the outbox are empty", || async {
-            for lane in &lanes {
-                if bus.depth(lane).await.ok()? > 0 {
-                    return None;
+        let endpoints: Vec<uuid::Uuid> =
+            sqlx::query_scalar("SELECT id FROM endpoints WHERE deleted_at IS NULL")
+                .fetch_all(&self.database.pool)
+                .await
+                .expect("endpoints");
+        lanes.extend(
+            endpoints
+                .into_iter()
+                .map(|id| Lane::Endpoint(tributary_bus::EndpointId(id))),
+        );
+        within(
+            Duration::from_secs(120),
+            "every lane and the outbox are empty",
+            || async {
+                for lane in &lanes {
+                    if bus.depth(lane).await.ok()? > 0 {
+                        return None;
+                    }
                 }
-            }
-            let row = sqlx::query("SELECT count(*) FROM outbox").fetch_one(&self.database.pool).await.ok()?;
-            (row.get::<i64, _>(0) == 0).then_some(())
-        })
+                let row = sqlx::query("SELECT count(*) FROM outbox")
+                    .fetch_one(&self.database.pool)
+                    .await
+                    .ok()?;
+                (row.get::<i64, _>(0) == 0).then_some(())
+            },
+        )
         .await;
         let dead = bus.dead(10).await.expect("dead letters can be listed");
-        assert!(dead.is_empty(), "{:#?}", dead.iter().map(|d| (&d.lane, &d.reason)).collect::<Vec<_>>());
+        assert!(
+            dead.is_empty(),
+            "{:#?}",
+            dead.iter()
+                .map(|d| (&d.lane, &d.reason))
+                .collect::<Vec<_>>()
+        );
         bus.close().await;
     }
 
@@ -137,7 +182,11 @@ impl Fleet {
         let mut owned = Vec::new();
         for (name, slot) in &self.slots {
             if name.starts_with(role) && slot.program.is_some() {
-                owned.push(lanes_owned(&slot.operations, group).await.unwrap_or_default());
+                owned.push(
+                    lanes_owned(&slot.operations, group)
+                        .await
+                        .unwrap_or_default(),
+                );
             }
         }
         owned
@@ -147,8 +196,14 @@ impl Fleet {
 /// The gauge of `/metrics`.
 async fn lanes_owned(operations: &str, group: &str) -> Option<u64> {
     let (_, text) = fetch(&format!("{operations}/metrics")).await?;
-    let line = text.lines().find(|line| line.starts_with(&format!("tributary_lanes_owned{{group=\"{group}\"")))?;
-    line.rsplit(' ').next()?.parse::<f64>().ok().map(|value| value.round() as u64)
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(&format!("tributary_lanes_owned{{group=\"{group}\"")))?;
+    line.rsplit(' ')
+        .next()?
+        .parse::<f64>()
+        .ok()
+        .map(|value| value.round() as u64)
 }
 
 impl Slot {
@@ -178,7 +233,11 @@ impl Slot {
         };
         let address = program.printed(kind).await;
         let listen = address.trim_start_matches("http://").to_owned();
-        let key = if kind == "api " { "TRIBUTARY_API__LISTEN" } else { "TRIBUTARY_INGRESS__LISTEN" };
+        let key = if kind == "api " {
+            "TRIBUTARY_API__LISTEN"
+        } else {
+            "TRIBUTARY_INGRESS__LISTEN"
+        };
         self.spawn.environment.insert(key.to_owned(), listen);
         self.address = Some(address);
     }
@@ -218,10 +277,14 @@ fn config(telegram: &TelegramSimulator) -> String {
 
 #[tokio::test]
 async fn lanes_move_to_a_fair_share_while_messages_flow() {
-    let telegram = TelegramSimulator::start(Options::quick()).await.expect("simulator");
+    let telegram = TelegramSimulator::start(Options::quick())
+        .await
+        .expect("simulator");
     let mut fleet = Fleet::start(&telegram, 1).await;
-    eventually("one router owns all", || async { (fleet.owned("router", "router").await == [16]).then_some(()) })
-        .await;
+    eventually("one router owns all", || async {
+        (fleet.owned("router", "router").await == [16]).then_some(())
+    })
+    .await;
 
     let ingresses = fleet.ingresses();
     let talking = tokio::spawn(async move {
@@ -244,17 +307,31 @@ async fn lanes_move_to_a_fair_share_while_messages_flow() {
         owned.sort_unstable();
         (owned.iter().sum::<u64>() == 16 && owned.iter().all(|count| *count <= 6)).then_some(())
     };
-    within(Duration::from_secs(10), "three routers share the lanes", || async {
-        fair(fleet.owned("router", "router").await)
-    })
+    within(
+        Duration::from_secs(10),
+        "three routers share the lanes",
+        || async { fair(fleet.owned("router", "router").await) },
+    )
     .await;
 
     let mut leaving = fleet.slots.remove("router 1").expect("a router");
-    assert!(leaving.program.take().expect("it runs").terminate().await.success());
-    within(Duration::from_secs(10), "two routers share the lanes", || async {
-        let owned = fleet.owned("router", "router").await;
-        (owned == [8, 8]).then_some(())
-    })
+    assert!(
+        leaving
+            .program
+            .take()
+            .expect("it runs")
+            .terminate()
+            .await
+            .success()
+    );
+    within(
+        Duration::from_secs(10),
+        "two routers share the lanes",
+        || async {
+            let owned = fleet.owned("router", "router").await;
+            (owned == [8, 8]).then_some(())
+        },
+    )
     .await;
 
     talking.await.expect("the visitor is served");
@@ -264,6 +341,9 @@ async fn lanes_move_to_a_fair_share_while_messages_flow() {
             .fetch_all(&fleet.database.pool)
             .await
             .expect("messages");
-    assert_eq!(texts, (0..40).map(|n| format!("message {n}")).collect::<Vec<_>>());
+    assert_eq!(
+        texts,
+        (0..40).map(|n| format!("message {n}")).collect::<Vec<_>>()
+    );
     fleet.terminate().await;
 }

@@ -21,28 +21,48 @@ fn check_reports_every_mistake_with_its_key_and_what_to_do() {
     let (status, out, err) = Spawn::new(&["check"]).config(config).output(folder.path());
     assert_eq!(status.code(), Some(2), "{out}{err}");
     assert!(err.contains("lanes.prefetch: invalid type"), "{err}");
-    let (status, out, err) =
-        Spawn::new(&["check"]).config(config.replace("\"lots\"", "5")).output(folder.path());
-    assert_eq!(status.code(), Some(2), "{out}{err}");
-    assert!(err.contains("bus.url: must be \"embedded\" or start with amqp://"), "{err}");
     let (status, out, err) = Spawn::new(&["check"])
-        .config(config.replace("\"lots\"", "5").replace("mqtt://nowhere", "embedded"))
+        .config(config.replace("\"lots\"", "5"))
+        .output(folder.path());
+    assert_eq!(status.code(), Some(2), "{out}{err}");
+    assert!(
+        err.contains("bus.url: must be \"embedded\" or start with amqp://"),
+        "{err}"
+    );
+    let (status, out, err) = Spawn::new(&["check"])
+        .config(
+            config
+                .replace("\"lots\"", "5")
+                .replace("mqtt://nowhere", "embedded"),
+        )
         .output(folder.path());
     assert_eq!(status.code(), Some(2), "{out}{err}");
     assert!(err.contains("channels.chat.colour: unknown key"), "{err}");
-    assert!(err.contains("channels.bot.kind") && err.contains("telegram"), "{err}");
+    assert!(
+        err.contains("channels.bot.kind") && err.contains("telegram"),
+        "{err}"
+    );
 }
 
 #[test]
 fn check_says_what_valid_settings_mean_and_prints_no_secret() {
     let folder = TempDir::new().expect("temporary folder");
     let (status, out, err) = Spawn::new(&["check"])
-        .set("TRIBUTARY_CHANNELS__TELEGRAM__TOKEN", "123456789:AAExampleSecret")
+        .set(
+            "TRIBUTARY_CHANNELS__TELEGRAM__TOKEN",
+            "123456789:AAExampleSecret",
+        )
         .set("TRIBUTARY_BUS__URL", "amqp://guest:hunter2@127.0.0.1:1/")
         .output(folder.path());
     assert!(status.success(), "{out}{err}");
-    assert!(out.contains("RabbitMQ") && out.contains("telegram"), "{out}");
-    assert!(!format!("{out}{err}").contains("AAExampleSecret"), "{out}{err}");
+    assert!(
+        out.contains("RabbitMQ") && out.contains("telegram"),
+        "{out}"
+    );
+    assert!(
+        !format!("{out}{err}").contains("AAExampleSecret"),
+        "{out}{err}"
+    );
     assert!(!format!("{out}{err}").contains("hunter2"), "{out}{err}");
 }
 
@@ -56,7 +76,10 @@ fn an_address_in_use_is_said_before_anything_starts() {
         .set("TRIBUTARY_API__LISTEN", address)
         .output(folder.path());
     assert!(!status.success());
-    assert!(err.contains(&address.to_string()) && err.contains("api.listen"), "{err}");
+    assert!(
+        err.contains(&address.to_string()) && err.contains("api.listen"),
+        "{err}"
+    );
     assert!(!folder.path().join("data").exists(), "nothing was started");
 }
 
@@ -80,13 +103,28 @@ async fn tail_shows_what_moves_and_hides_what_people_wrote() {
         let seen = |program: &crate::support::Program, text: &str| {
             program.output().iter().any(|line| line.contains(text))
         };
-        if seen(&quiet, "message.received.v1") && seen(&quiet, "message.created.v1") && seen(&open, "pineapple") {
+        if seen(&quiet, "message.received.v1")
+            && seen(&quiet, "message.created.v1")
+            && seen(&open, "pineapple")
+        {
             break;
         }
-        assert!(n < 100, "tail shows nothing: {:#?} {:#?}", quiet.output(), open.output());
+        assert!(
+            n < 100,
+            "tail shows nothing: {:#?} {:#?}",
+            quiet.output(),
+            open.output()
+        );
         tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     }
-    assert!(quiet.output().iter().all(|line| !line.contains("pineapple")), "{:#?}", quiet.output());
+    assert!(
+        quiet
+            .output()
+            .iter()
+            .all(|line| !line.contains("pineapple")),
+        "{:#?}",
+        quiet.output()
+    );
 }
 
 #[tokio::test]
@@ -105,9 +143,8 @@ async fn health_says_what_is_missing_until_it_is_there() {
             .set("TRIBUTARY_STORE__STATEMENT_DEADLINE", "2s")
     };
     let router = spawn(&["run", "router"]).start(folder.path());
-    let health = |path: &'static str| async move {
-        fetch(&format!("http://127.0.0.1:19473{path}")).await
-    };
+    let health =
+        |path: &'static str| async move { fetch(&format!("http://127.0.0.1:19473{path}")).await };
     let (live, _) = eventually("an answer", || health("/livez")).await;
     assert_eq!(live, 200);
     let text = eventually("what is missing", || async {
@@ -117,7 +154,10 @@ async fn health_says_what_is_missing_until_it_is_there() {
     })
     .await;
     assert!(!text.contains("guest:guest"), "{text}");
-    eventually("a line in the log", || async { router.logged("waiting for the store").then_some(()) }).await;
+    eventually("a line in the log", || async {
+        router.logged("waiting for the store").then_some(())
+    })
+    .await;
 
     rabbitmq.start_again();
     postgres.start_again();
@@ -128,6 +168,9 @@ async fn health_says_what_is_missing_until_it_is_there() {
     .await
     .expect("migrate runs");
     assert!(migrated.0.success(), "{migrated:?}");
-    eventually("ready", || async { (health("/readyz").await?.0 == 200).then_some(()) }).await;
+    eventually("ready", || async {
+        (health("/readyz").await?.0 == 200).then_some(())
+    })
+    .await;
     drop(router);
 }

@@ -27,22 +27,34 @@ struct Reach<'a> {
 
 #[tokio::test]
 async fn the_whole_way_on_the_embedded_bus_and_store() {
-    let telegram = TelegramSimulator::start(Options::quick()).await.expect("simulator");
+    let telegram = TelegramSimulator::start(Options::quick())
+        .await
+        .expect("simulator");
     let spawn = Spawn::default()
         .set("TRIBUTARY_CHANNELS__TELEGRAM__TOKEN", telegram.token())
         .set("TRIBUTARY_CHANNELS__TELEGRAM__API_URL", telegram.base_url())
         .set("TRIBUTARY_WEBHOOKS__ALLOW_INTERNAL", "[\"127.0.0.0/8\"]");
     let mut demo = Demo::start(spawn).await;
-    let reach =
-        Reach { api: &demo.api, ingress: demo.ingress.clone(), widget: "demo", telegram: &telegram };
+    let reach = Reach {
+        api: &demo.api,
+        ingress: demo.ingress.clone(),
+        widget: "demo",
+        telegram: &telegram,
+    };
     go_the_whole_way(&reach).await;
     nothing_is_dead(&Spawn::new(&["dead", "list"]), &demo.folder);
-    assert!(demo.program.terminate().await.success(), "{:#?}", demo.program.output());
+    assert!(
+        demo.program.terminate().await.success(),
+        "{:#?}",
+        demo.program.output()
+    );
 }
 
 #[tokio::test]
 async fn the_whole_way_as_a_fleet_on_rabbitmq_and_postgresql() {
-    let telegram = TelegramSimulator::start(Options::quick()).await.expect("simulator");
+    let telegram = TelegramSimulator::start(Options::quick())
+        .await
+        .expect("simulator");
     let fleet = Fleet::start(&telegram, 2).await;
     let reach = Reach {
         api: &fleet.api,
@@ -59,9 +71,14 @@ async fn go_the_whole_way(reach: &Reach<'_>) {
     let endpoint = Endpoint::start().await.expect("simulator");
     let created = reach
         .api
-        .post("/v1/endpoints", json!({"url": endpoint.url(), "events": ["*"]}))
+        .post(
+            "/v1/endpoints",
+            json!({"url": endpoint.url(), "events": ["*"]}),
+        )
         .await;
-    endpoint.set_secret(created["secret"].as_str().expect("a secret")).expect("a valid secret");
+    endpoint
+        .set_secret(created["secret"].as_str().expect("a secret"))
+        .expect("a valid secret");
 
     widget_both_ways(reach).await;
     telegram_both_ways(reach).await;
@@ -71,12 +88,23 @@ async fn go_the_whole_way(reach: &Reach<'_>) {
     assert!(published.len() >= 10, "{published:#?}");
     endpoint
         .wait_until(SOON, |records| {
-            published.iter().all(|event| records.events.iter().any(|e| event["id"].as_str() == Some(e.id())))
+            published.iter().all(|event| {
+                records
+                    .events
+                    .iter()
+                    .any(|e| event["id"].as_str() == Some(e.id()))
+            })
         })
         .await
         .expect("every published event arrives");
-    endpoint.assert_ordered().expect("in order per conversation");
-    let kinds: Vec<String> = endpoint.events().iter().map(|event| event.event_type().to_owned()).collect();
+    endpoint
+        .assert_ordered()
+        .expect("in order per conversation");
+    let kinds: Vec<String> = endpoint
+        .events()
+        .iter()
+        .map(|event| event.event_type().to_owned())
+        .collect();
     for kind in [
         "contact.created.v1",
         "conversation.created.v1",
@@ -94,23 +122,33 @@ async fn widget_both_ways(reach: &Reach<'_>) {
     visitor.say("hello from the site").await;
     let conversation = conversation_of(reach.api, reach.widget).await;
     eventually("assigned", || async {
-        let now = reach.api.get(&format!("/v1/conversations/{conversation}")).await;
+        let now = reach
+            .api
+            .get(&format!("/v1/conversations/{conversation}"))
+            .await;
         (now["state"] == "assigned" && now["agent_id"].is_string()).then_some(())
     })
     .await;
 
     let message = reach.api.reply(&conversation, "hello from an agent").await;
     status(reach.api, &message, "sent").await;
-    visitor.until("the answer", |history| history.len() == 1).await;
+    visitor
+        .until("the answer", |history| history.len() == 1)
+        .await;
     assert_eq!(visitor.answers(), ["hello from an agent"]);
     visitor.confirm("delivered").await;
     status(reach.api, &message, "delivered").await;
     visitor.confirm("read").await;
     status(reach.api, &message, "read").await;
 
-    let messages = reach.api.list(&format!("/v1/conversations/{conversation}/messages")).await;
-    let texts: Vec<&str> =
-        messages.iter().filter_map(|message| message["content"]["text"].as_str()).collect();
+    let messages = reach
+        .api
+        .list(&format!("/v1/conversations/{conversation}/messages"))
+        .await;
+    let texts: Vec<&str> = messages
+        .iter()
+        .filter_map(|message| message["content"]["text"].as_str())
+        .collect();
     assert_eq!(texts, ["hello from the site", "hello from an agent"]);
 }
 
@@ -119,25 +157,38 @@ async fn telegram_both_ways(reach: &Reach<'_>) {
     user.starts(Some("order_991"));
     user.says("where is my order?");
     let conversation = conversation_of(reach.api, "telegram").await;
-    let contact = reach.api.get(&format!("/v1/conversations/{conversation}")).await["contact_id"].clone();
+    let contact = reach
+        .api
+        .get(&format!("/v1/conversations/{conversation}"))
+        .await["contact_id"]
+        .clone();
     let contact = contact.as_str().expect("an id").to_owned();
 
     // The deep link's payload is told to integrators.
     eventually("contact.created with the payload", || async {
         let events = reach.api.list("/v1/events?limit=100&types=contact.*").await;
-        events.iter().any(|event| event["data"]["payload"] == "order_991").then_some(())
+        events
+            .iter()
+            .any(|event| event["data"]["payload"] == "order_991")
+            .then_some(())
     })
     .await;
 
     let message = reach.api.reply(&conversation, "on its way").await;
     status(reach.api, &message, "sent").await;
     let sent = reach.telegram.sent_to(5_550_001_111);
-    assert_eq!(sent.iter().map(|s| s.text.as_str()).collect::<Vec<_>>(), ["on its way"]);
+    assert_eq!(
+        sent.iter().map(|s| s.text.as_str()).collect::<Vec<_>>(),
+        ["on its way"]
+    );
 
     // What this version does not carry is named, not lost.
     user.sends_dice();
     eventually("the dice", || async {
-        let messages = reach.api.list(&format!("/v1/conversations/{conversation}/messages")).await;
+        let messages = reach
+            .api
+            .list(&format!("/v1/conversations/{conversation}/messages"))
+            .await;
         messages
             .iter()
             .any(|m| m["content"]["type"] == "unsupported" && m["content"]["kind"] == "dice")
@@ -154,8 +205,11 @@ async fn telegram_both_ways(reach: &Reach<'_>) {
     .await;
     let path = format!("/v1/conversations/{conversation}/messages");
     let body = json!({"content": {"type": "text", "text": "still there?"}});
-    let (refused, problem) =
-        reach.api.call(Method::POST, &path, Some(body)).await.expect("the API answers");
+    let (refused, problem) = reach
+        .api
+        .call(Method::POST, &path, Some(body))
+        .await
+        .expect("the API answers");
     assert_eq!(refused, StatusCode::CONFLICT, "{problem}");
     assert_eq!(problem["code"], "contact_blocked");
 
@@ -198,5 +252,8 @@ async fn status(api: &Api, message: &str, wanted: &str) -> Value {
 /// No message of the test became a dead letter.
 fn nothing_is_dead(list: &Spawn, folder: &std::path::Path) {
     let (status, out, err) = list.output(folder);
-    assert!(status.success() && out.contains("no dead letters"), "{out}{err}");
+    assert!(
+        status.success() && out.contains("no dead letters"),
+        "{out}{err}"
+    );
 }

@@ -16,13 +16,25 @@ pub struct Api {
 impl Api {
     pub fn new(base: &str, key: &str) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
-        let client =
-            reqwest::Client::builder().timeout(Duration::from_secs(20)).no_proxy().build().expect("client");
-        Self { base: base.to_owned(), key: key.to_owned(), client }
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(20))
+            .no_proxy()
+            .build()
+            .expect("client");
+        Self {
+            base: base.to_owned(),
+            key: key.to_owned(),
+            client,
+        }
     }
 
     /// One call: status and JSON body (null when there is none). `None` when nobody answered.
-    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Option<(StatusCode, Value)> {
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Option<(StatusCode, Value)> {
         self.call_with(method, path, body, None).await
     }
 
@@ -34,8 +46,10 @@ impl Api {
         body: Option<Value>,
         idempotency_key: Option<&str>,
     ) -> Option<(StatusCode, Value)> {
-        let mut request =
-            self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key);
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.base))
+            .bearer_auth(&self.key);
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -50,14 +64,20 @@ impl Api {
 
     /// A call that must succeed.
     pub async fn get(&self, path: &str) -> Value {
-        let (status, body) = self.call(Method::GET, path, None).await.expect("the API answers");
+        let (status, body) = self
+            .call(Method::GET, path, None)
+            .await
+            .expect("the API answers");
         assert!(status.is_success(), "GET {path}: {status} {body}");
         body
     }
 
     /// A call that must succeed.
     pub async fn post(&self, path: &str, body: Value) -> Value {
-        let (status, answer) = self.call(Method::POST, path, Some(body)).await.expect("the API answers");
+        let (status, answer) = self
+            .call(Method::POST, path, Some(body))
+            .await
+            .expect("the API answers");
         assert!(status.is_success(), "POST {path}: {status} {answer}");
         answer
     }
@@ -65,7 +85,9 @@ impl Api {
     /// Sends a text to a conversation that must take it; answers the message's id.
     pub async fn reply(&self, conversation: &str, text: &str) -> String {
         let path = format!("/v1/conversations/{conversation}/messages");
-        let answer = self.post(&path, json!({"content": {"type": "text", "text": text}})).await;
+        let answer = self
+            .post(&path, json!({"content": {"type": "text", "text": text}}))
+            .await;
         answer["id"].as_str().expect("an id").to_owned()
     }
 

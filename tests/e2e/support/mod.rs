@@ -18,7 +18,11 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The text behind an address; `None` when nobody answers.
 pub async fn fetch(url: &str) -> Option<(u16, String)> {
     drop(rustls::crypto::ring::default_provider().install_default());
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build().ok()?;
+    let client = reqwest::Client::builder()
+        .timeout(Duration::from_secs(10))
+        .no_proxy()
+        .build()
+        .ok()?;
     let response = client.get(url).send().await.ok()?;
     Some((response.status().as_u16(), response.text().await.ok()?))
 }
@@ -39,7 +43,10 @@ pub async fn within<T, F: Future<Output = Option<T>>>(
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(started.elapsed() < deadline, "not within {deadline:?}: {what}");
+        assert!(
+            started.elapsed() < deadline,
+            "not within {deadline:?}: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -30,7 +30,10 @@ pub struct Spawn {
 
 impl Spawn {
     pub fn new(arguments: &[&str]) -> Self {
-        Self { arguments: arguments.iter().map(|a| (*a).to_owned()).collect(), ..Self::default() }
+        Self {
+            arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
+            ..Self::default()
+        }
     }
 
     pub fn config(mut self, text: impl Into<String>) -> Self {
@@ -81,16 +84,31 @@ impl Spawn {
     pub fn start(&self, folder: &Path) -> Program {
         let mut child = self.command(folder).spawn().expect("start tributary");
         let lines = Arc::new(Mutex::new(Vec::new()));
-        keep(child.stdout.take().expect("piped"), Arc::clone(&lines), "out");
-        keep(child.stderr.take().expect("piped"), Arc::clone(&lines), "err");
-        Program { child, lines, name: self.arguments.join(" ") }
+        keep(
+            child.stdout.take().expect("piped"),
+            Arc::clone(&lines),
+            "out",
+        );
+        keep(
+            child.stderr.take().expect("piped"),
+            Arc::clone(&lines),
+            "err",
+        );
+        Program {
+            child,
+            lines,
+            name: self.arguments.join(" "),
+        }
     }
 }
 
 fn keep(pipe: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>, stream: &'static str) {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            lines.lock().expect("no panic while locked").push(format!("{stream} {line}"));
+            lines
+                .lock()
+                .expect("no panic while locked")
+                .push(format!("{stream} {line}"));
         }
     });
 }
@@ -110,18 +128,24 @@ impl Program {
 
     /// What follows `prefix` on the first line of stdout that contains it, waited for.
     pub async fn printed(&self, prefix: &str) -> String {
-        super::eventually(&format!("{}: no {prefix:?} in {:#?}", self.name, self.output()), || async {
-            self.output().iter().find_map(|line| {
-                let line = line.strip_prefix("out ")?;
-                line.find(prefix).map(|at| line[at + prefix.len()..].trim().to_owned())
-            })
-        })
+        super::eventually(
+            &format!("{}: no {prefix:?} in {:#?}", self.name, self.output()),
+            || async {
+                self.output().iter().find_map(|line| {
+                    let line = line.strip_prefix("out ")?;
+                    line.find(prefix)
+                        .map(|at| line[at + prefix.len()..].trim().to_owned())
+                })
+            },
+        )
         .await
     }
 
     /// Whether some line of the log (stderr) contains the text.
     pub fn logged(&self, text: &str) -> bool {
-        self.output().iter().any(|line| line.starts_with("err ") && line.contains(text))
+        self.output()
+            .iter()
+            .any(|line| line.starts_with("err ") && line.contains(text))
     }
 
     /// SIGKILL, and gone when this returns.
@@ -133,14 +157,22 @@ impl Program {
     /// SIGTERM, and the exit status.
     pub async fn terminate(&mut self) -> ExitStatus {
         let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill");
+        let sent = Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .expect("kill");
         assert!(sent.success(), "{} was gone already", self.name);
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("wait") {
                 return status;
             }
-            assert!(started.elapsed() < PATIENCE, "{} does not stop: {:#?}", self.name, self.output());
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{} does not stop: {:#?}",
+                self.name,
+                self.output()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -182,10 +214,22 @@ impl Demo {
     pub async fn start(spawn: Spawn) -> Self {
         let kept = TempDir::new().expect("temporary folder");
         let folder = kept.path().to_owned();
-        let spawn = Spawn { arguments: vec!["up".to_owned()], ..spawn }
-            .set("TRIBUTARY_INGRESS__LISTEN", format!("127.0.0.1:{}", free_port()))
-            .set("TRIBUTARY_API__LISTEN", format!("127.0.0.1:{}", free_port()))
-            .set("TRIBUTARY_OPERATIONS__LISTEN", format!("127.0.0.1:{}", free_port()));
+        let spawn = Spawn {
+            arguments: vec!["up".to_owned()],
+            ..spawn
+        }
+        .set(
+            "TRIBUTARY_INGRESS__LISTEN",
+            format!("127.0.0.1:{}", free_port()),
+        )
+        .set(
+            "TRIBUTARY_API__LISTEN",
+            format!("127.0.0.1:{}", free_port()),
+        )
+        .set(
+            "TRIBUTARY_OPERATIONS__LISTEN",
+            format!("127.0.0.1:{}", free_port()),
+        );
         let program = spawn.start(&folder);
         let key = program.printed("API key     ").await;
         let key = key.split_whitespace().next().expect("a key").to_owned();
@@ -193,8 +237,20 @@ impl Demo {
         let api = Api::new(api.trim_end_matches("/docs"), &key);
         let ingress = program.printed("Ingress     ").await;
         let metrics = program.printed("Metrics     ").await;
-        let operations = metrics.split("/metrics").next().expect("an address").to_owned();
-        Self { program, folder, api, ingress, operations, spawn, _kept: kept }
+        let operations = metrics
+            .split("/metrics")
+            .next()
+            .expect("an address")
+            .to_owned();
+        Self {
+            program,
+            folder,
+            api,
+            ingress,
+            operations,
+            spawn,
+            _kept: kept,
+        }
     }
 
     /// The demo page's address.

@@ -18,9 +18,14 @@ pub struct Database {
 /// Makes a database with a random name on the given server.
 pub async fn fresh_database_on(server: &str) -> Database {
     let name = format!("e2e_{}", uuid::Uuid::now_v7().simple());
-    let mut connection = PgConnection::connect(server).await.expect("PostgreSQL answers");
+    let mut connection = PgConnection::connect(server)
+        .await
+        .expect("PostgreSQL answers");
     let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    connection.execute(sqlx::raw_sql(statement)).await.expect("create a database");
+    connection
+        .execute(sqlx::raw_sql(statement))
+        .await
+        .expect("create a database");
     let (base, _) = server.rsplit_once('/').expect("a URL with a database");
     let url = format!("{base}/{name}");
     let pool = PgPool::connect_lazy(&url).expect("a URL");
@@ -81,5 +86,8 @@ fn run(verb: &str, kind: &str, folder: &Path) -> bool {
 }
 
 fn act(verb: &str, kind: &str, folder: &Path) {
-    assert!(run(verb, kind, folder), "tests/servers {verb} {kind} failed");
+    assert!(
+        run(verb, kind, folder),
+        "tests/servers {verb} {kind} failed"
+    );
 }

@@ -36,7 +36,12 @@ impl Visitor {
     pub fn new(ingresses: &[String], channel: &str, first: usize) -> Self {
         let addresses = ingresses
             .iter()
-            .map(|base| format!("{}/channels/{channel}/socket", base.replacen("http", "ws", 1)))
+            .map(|base| {
+                format!(
+                    "{}/channels/{channel}/socket",
+                    base.replacen("http", "ws", 1)
+                )
+            })
             .collect();
         Self {
             addresses,
@@ -53,7 +58,8 @@ impl Visitor {
     pub async fn say(&mut self, text: &str) -> Value {
         self.sent += 1;
         let client_id = uuid::Uuid::now_v7().to_string();
-        let frame = json!({"t": "send", "client_id": client_id, "body": {"type": "text", "text": text}});
+        let frame =
+            json!({"t": "send", "client_id": client_id, "body": {"type": "text", "text": text}});
         let started = tokio::time::Instant::now();
         loop {
             assert!(started.elapsed() < PATIENCE * 3, "no ack");
@@ -70,7 +76,10 @@ impl Visitor {
                 match answer["t"].as_str() {
                     Some("ack") => return answer,
                     Some("err") => {
-                        let wait = answer["retry_after"].as_f64().unwrap_or(0.2).clamp(0.05, 15.0);
+                        let wait = answer["retry_after"]
+                            .as_f64()
+                            .unwrap_or(0.2)
+                            .clamp(0.05, 15.0);
                         tokio::time::sleep(Duration::from_secs_f64(wait)).await;
                         break;
                     }
@@ -81,10 +90,18 @@ impl Visitor {
     }
 
     /// Reads frames until the history satisfies, over as many connections as it takes.
-    pub async fn until(&mut self, what: &str, mut satisfied: impl FnMut(&BTreeMap<i64, Value>) -> bool) {
+    pub async fn until(
+        &mut self,
+        what: &str,
+        mut satisfied: impl FnMut(&BTreeMap<i64, Value>) -> bool,
+    ) {
         let started = tokio::time::Instant::now();
         while !satisfied(&self.history) {
-            assert!(started.elapsed() < PATIENCE * 2, "never: {what}; history {:#?}", self.history);
+            assert!(
+                started.elapsed() < PATIENCE * 2,
+                "never: {what}; history {:#?}",
+                self.history
+            );
             if self.wire.is_none() {
                 self.connect().await;
                 continue;
@@ -112,11 +129,16 @@ impl Visitor {
     pub async fn connect(&mut self) {
         let started = tokio::time::Instant::now();
         while self.wire.is_none() {
-            assert!(started.elapsed() < PATIENCE * 3, "no worker lets the visitor in");
+            assert!(
+                started.elapsed() < PATIENCE * 3,
+                "no worker lets the visitor in"
+            );
             let address = self.addresses[self.next % self.addresses.len()].clone();
             self.next += 1;
             let connecting = tokio_tungstenite::connect_async(&address);
-            if let Ok(Ok((wire, _))) = tokio::time::timeout(Duration::from_secs(5), connecting).await {
+            if let Ok(Ok((wire, _))) =
+                tokio::time::timeout(Duration::from_secs(5), connecting).await
+            {
                 self.wire = Some(wire);
                 if self.greet().await {
                     return;
@@ -145,9 +167,14 @@ impl Visitor {
     }
 
     async fn write(&mut self, frame: &Value) -> bool {
-        let Some(wire) = &mut self.wire else { return false };
+        let Some(wire) = &mut self.wire else {
+            return false;
+        };
         let sending = wire.send(Message::text(frame.to_string()));
-        let sent = matches!(tokio::time::timeout(Duration::from_secs(5), sending).await, Ok(Ok(())));
+        let sent = matches!(
+            tokio::time::timeout(Duration::from_secs(5), sending).await,
+            Ok(Ok(()))
+        );
         if !sent {
             self.wire = None;
         }
@@ -157,10 +184,16 @@ impl Visitor {
     /// The next frame within the time; keeps events, token and connection up to date.
     async fn read(&mut self, time: Duration) -> Option<Value> {
         let wire = self.wire.as_mut()?;
-        let Ok(next) = tokio::time::timeout(time, wire.next()).await else { return None };
+        let Ok(next) = tokio::time::timeout(time, wire.next()).await else {
+            return None;
+        };
         let frame = match next {
-            Some(Ok(Message::Text(text))) => serde_json::from_str::<Value>(&text).expect("frames are JSON"),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => Value::Null,
+            Some(Ok(Message::Text(text))) => {
+                serde_json::from_str::<Value>(&text).expect("frames are JSON")
+            }
+            Some(Ok(
+                Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_),
+            )) => Value::Null,
             Some(Ok(Message::Close(_)) | Err(_)) | None => {
                 self.wire = None;
                 return None;
