@@ -20,7 +20,8 @@ use crate::{Envelope, EnvelopeError, Group, Lane, OrganizationId};
 /// Something that carries lanes.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// Makes sure that the lanes exist. Lanes are durable; declaring one twice changes nothing.
+    /// Makes sure that the lanes exist. Lanes are durable; declaring one twice changes nothing, and declaring it with
+    /// another filter replaces its filter.
     async fn declare(&self, lanes: &[LaneSpec]) -> Result<(), BusError>;
 
     /// Removes a lane with all that is in it. Removing one that does not exist is no error.
@@ -98,10 +99,12 @@ pub trait Intake: Send {
     /// take again (or claim again when the lease ended).
     async fn next(&mut self) -> Result<Taken, BusError>;
 
-    /// Removes messages from the lane for good. Answers after the bus has taken note.
+    /// Removes messages from the lane for good. Answers when the bus was told; should it or this process end in that very
+    /// moment, they may still come again. Tags that are settled already are ignored.
     async fn settle(&mut self, tags: &[Tag]) -> Result<(), BusError>;
 
-    /// Ends the intake; what is unsettled returns to the lane in its old order.
+    /// Ends the intake; what is unsettled returns to the lane in its old order, and is the first that the next intake
+    /// brings.
     async fn close(self: Box<Self>);
 }
 
@@ -113,7 +116,8 @@ pub struct Tag(pub u64);
 #[derive(Debug)]
 pub struct Taken {
     pub tag: Tag,
-    /// How often it was handed out before (0 at first). Counts crashes and releases alike.
+    /// How often it was handed out before (0 at first). Counts crashes and releases alike. RabbitMQ counts everything
+    /// that the consumer of a crashed or former owner had ahead: of these the first is the one to suspect.
     pub redeliveries: u32,
     /// The whole message as it came.
     pub body: Bytes,
@@ -158,7 +162,8 @@ pub struct Publication {
 /// Where a publication goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// Into one lane.
+    /// Into one lane. On RabbitMQ an inbound or delivery lane that was never declared comes into being by it; an
+    /// endpoint's lane never does.
     Lane(Lane),
     /// Into every endpoint lane whose filter matches; possibly none, which is no error.
     Events,

@@ -188,7 +188,7 @@ fn plan(unsettled: impl Iterator<Item = u64>, settled: BTreeSet<u64>) -> Plan {
         .take_while(|(one, other)| one == *other)
         .count();
     Plan {
-        up_to: settled.iter().take(prefix).last().copied(),
+        up_to: settled.iter().take(prefix).next_back().copied(),
         single: settled.into_iter().skip(prefix).collect(),
     }
 }

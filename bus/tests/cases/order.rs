@@ -161,7 +161,14 @@ pub async fn intakes_of_any_width_keep_the_order(world: &World) -> Test {
     process = world.crash(process, (intake, owner)).await?;
     let mut next = 0;
     // As the lane runner does: one alone, then many; given back, dropped, released, crashed.
-    for end in [End::Close, End::Drop, End::Release, End::Crash, End::Close, End::Crash] {
+    for end in [
+        End::Close,
+        End::Drop,
+        End::Release,
+        End::Crash,
+        End::Close,
+        End::Crash,
+    ] {
         let mut owner = own(&*process.bus, &LANE).await;
         for width in [1, 20, 2, 1] {
             let mut intake = owner.claim.take(width).await?;
