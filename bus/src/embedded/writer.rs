@@ -110,6 +110,8 @@ impl Writer {
         lock: Option<File>,
     ) -> Result<Self, sqlx::Error> {
         let mut connection = pool.acquire().await?;
+        // After a burst the write-ahead log shrinks back to this many bytes.
+        execute(&mut connection, "PRAGMA journal_size_limit = 67108864").await?;
         if role == Role::Owner {
             apply::recover(&mut connection).await?;
         }

@@ -124,7 +124,12 @@ impl Crew {
                     continue;
                 }
             }
-            match self.balance().await {
+            let stop = self.stop.clone();
+            let balanced = tokio::select! {
+                balanced = self.balance() => balanced,
+                () = stop.cancelled() => return,
+            };
+            match balanced {
                 Ok(()) => self.failures = 0,
                 Err(error) => self.recover(&error).await,
             }
@@ -204,7 +209,7 @@ impl Crew {
         };
         let mut claimed = 0;
         for _ in 0..tries {
-            if claimed == missing || self.stop.is_cancelled() {
+            if claimed == missing {
                 break;
             }
             let Some(spec) = specs.get(self.sweep_from % specs.len().max(1)) else {

@@ -12,7 +12,8 @@ use crate::{Envelope, Lane, Lease};
 #[derive(Debug, Clone)]
 pub struct Work {
     pub envelope: Envelope,
-    /// Which try this is, by this worker; the first is 1.
+    /// Which try this is, by this worker; the first is 1. A try that ended in `Pause`, or is repeated only because an
+    /// earlier message of its batch is, does not count.
     pub attempt: u32,
     /// Time since the envelope's `time`.
     pub age: Duration,
@@ -53,10 +54,13 @@ pub trait Handler: Send + Sync + 'static {
     /// Handles messages of one key, in order, and answers an outcome for each. After an outcome of `Retry` or `Pause`
     /// the later messages of the batch are tried again as well, whatever their outcome. The lease must be asked
     /// before each effect outside (a provider call, a publication).
+    ///
+    /// A panic counts as `Retry`; a message that panics [`Policy::crash_limit`] times by itself is dead. Batches are
+    /// those messages of a key that are there when its last batch has ended: nothing waits for a batch to fill.
     async fn handle(&self, batch: Vec<Work>, lease: &Lease) -> Vec<Outcome>;
 
     /// A message was to be tried again but has used up its attempts or its time (see [`Policy`]). What is answered
-    /// here is final for `Done` and `Dead`.
+    /// here is final for `Done` and `Dead`; otherwise this is asked again after the wait.
     async fn exhausted(&self, work: Work, reason: String, lease: &Lease) -> Outcome {
         let (_, _) = (work, lease);
         Outcome::Dead { reason }
@@ -80,7 +84,9 @@ pub struct Policy {
     pub concurrency: usize,
     /// After this long unsettled, messages are given back and taken anew.
     pub hold_limit: Duration,
-    /// Redeliveries without outcome before a message is dead.
+    /// Redeliveries without outcome before a message is dead. The bus counts crashes and give-backs alike, so one more is
+    /// allowed for each `hold_limit` of the message's age, and what a running worker gave back itself does not count.
+    /// From half of it on a message is worked on alone, so that its neighbours are not counted with it.
     pub crash_limit: u32,
 }
 
