@@ -449,6 +449,23 @@ async fn a_message_that_ends_its_workers_is_dead() {
 }
 
 #[tokio::test]
+async fn only_the_first_is_dead_when_all_were_counted() {
+    let (_dir, bus) = bus().await;
+    bus.declare(&[plain(&LANE)]).await.expect("declared");
+    publish_numbers(&*bus, &LANE, "a", 0..4).await;
+    // RabbitMQ counts everything that a consumer had ahead.
+    for _ in 0..5 {
+        crash(&*bus, 4).await;
+    }
+    let handler = Arc::new(Scripted::new(|_| done()));
+    let run = Run::start(&bus, &LANE, &handler, policy()).await;
+    worked_off(&*bus, &LANE).await;
+    run.stop().await;
+    assert_eq!(handler.done()["a"], [1, 2, 3], "its neighbours live");
+    assert_eq!(bus.dead(10).await.expect("listed").len(), 1);
+}
+
+#[tokio::test]
 async fn suspects_are_taken_alone() {
     let (_dir, bus) = bus().await;
     bus.declare(&[plain(&LANE)]).await.expect("declared");
