@@ -232,9 +232,12 @@ impl Desk {
             wait,
         } = report;
         self.busy = self.busy.saturating_sub(1);
-        if !finished.is_empty() && self.paused.is_none() {
-            self.probing = false;
-            self.pauses = 0;
+        if self.paused.is_none() {
+            if !finished.is_empty() {
+                self.pauses = 0;
+            }
+            // Any end but another pause shows that the lane works again.
+            self.probing &= matches!(wait, Some(Wait::Pause { .. }));
         }
         if let Some(queue) = self.queues.get_mut(&key) {
             queue.busy = false;
