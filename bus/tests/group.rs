@@ -15,9 +15,7 @@ use async_trait::async_trait;
 use kit::{scripted::*, *};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tributary_bus::{
-    Attendant, Bus, EmbeddedBus, Group, Handler, Lane, LaneSpec, Lease, Outcome, Workers,
-};
+use tributary_bus::{Attendant, Bus, Group, Handler, Lane, LaneSpec, Lease, Outcome, Workers};
 
 /// Who owns what, as seen from alongside.
 #[derive(Default)]
@@ -90,7 +88,7 @@ impl Attendant for Crew {
 
 /// A group in one process, each worker a member of its own.
 struct Town {
-    bus: Arc<EmbeddedBus>,
+    bus: Arc<dyn Bus>,
     map: Arc<Map>,
     handler: Arc<Scripted>,
     lanes: watch::Sender<Vec<LaneSpec>>,
@@ -111,7 +109,7 @@ impl Worker {
 }
 
 impl Town {
-    fn new(bus: &Arc<EmbeddedBus>, lanes: u16, handler: Scripted) -> Self {
+    fn new(bus: &Arc<dyn Bus>, lanes: u16, handler: Scripted) -> Self {
         let specs = (0..lanes).map(|n| plain(&Lane::Inbound(n))).collect();
         Self {
             bus: Arc::clone(bus),
@@ -142,7 +140,7 @@ impl Town {
         let stop = CancellationToken::new();
         let number = crew.worker;
         let workers = Workers {
-            bus: Arc::<EmbeddedBus>::clone(&self.bus),
+            bus: Arc::clone(&self.bus),
             group: Group::Router,
             lanes: self.lanes.subscribe(),
             attendant: Arc::new(crew),
@@ -171,11 +169,7 @@ impl Town {
 }
 
 /// Publishes numbered messages to keys spread over the lanes, until stopped; answers how many each key got.
-fn publish_steadily(
-    bus: &Arc<EmbeddedBus>,
-    lanes: u16,
-    stop: CancellationToken,
-) -> JoinHandle<usize> {
+fn publish_steadily(bus: &Arc<dyn Bus>, lanes: u16, stop: CancellationToken) -> JoinHandle<usize> {
     let bus = Arc::clone(bus);
     tokio::spawn(async move {
         for n in 0.. {

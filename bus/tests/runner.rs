@@ -287,7 +287,7 @@ async fn an_answer_too_short_is_a_retry() {
     let mut claim = claim(&*bus, &LANE).await;
     let stop = tokio_util::sync::CancellationToken::new();
     let run = tributary_bus::LaneRun {
-        bus: Arc::<tributary_bus::EmbeddedBus>::clone(&bus),
+        bus: Arc::clone(&bus),
         lane: LANE,
         handler: Arc::new(Forgetful(Arc::clone(&handler))),
         policy: policy(),

@@ -19,7 +19,7 @@ use tributary_bus::{
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A bus on a file of its own.
-pub async fn bus() -> (TempDir, Arc<EmbeddedBus>) {
+pub async fn bus() -> (TempDir, Arc<dyn Bus>) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let bus = EmbeddedBus::open(&dir.path().join("bus.db"))
         .await
@@ -28,7 +28,7 @@ pub async fn bus() -> (TempDir, Arc<EmbeddedBus>) {
 }
 
 /// Opens a file whose last user may not have let go of it yet.
-pub async fn reopen(dir: &TempDir) -> Arc<EmbeddedBus> {
+pub async fn reopen(dir: &TempDir) -> Arc<dyn Bus> {
     let since = Instant::now();
     loop {
         match EmbeddedBus::open(&dir.path().join("bus.db")).await {
