@@ -124,8 +124,11 @@ impl Relay {
         }
         let cleared = progress.published.len();
         if cleared > 0 {
-            self.store.clear_outbox(&progress.published).await?;
-            progress.published.clear();
+            let published = Arc::new(std::mem::take(&mut progress.published));
+            if let Err(error) = self.store.clear_outbox(&published).await {
+                progress.published = Arc::unwrap_or_clone(published);
+                return Err(error);
+            }
         }
         Ok(cleared)
     }

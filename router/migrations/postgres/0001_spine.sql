@@ -77,7 +77,7 @@ CREATE TABLE conversations (
     closed_at TIMESTAMPTZ,
     created_at TIMESTAMPTZ NOT NULL,
     updated_at TIMESTAMPTZ NOT NULL
-);
+) WITH (fillfactor = 80); -- every message updates its row, and finds room beside it
 CREATE UNIQUE INDEX conversations_open ON conversations (contact_id) WHERE state <> 'closed';
 CREATE INDEX conversations_contact ON conversations (contact_id, created_at);
 CREATE INDEX conversations_list ON conversations (organization, id);

@@ -1,5 +1,4 @@
-//! Many rows in one statement: `UNNEST` on PostgreSQL, one prepared statement per row on SQLite (where a statement
-//! costs no round trip). A table's columns are named once for both.
+//! Many rows in one statement: `UNNEST` on PostgreSQL, `VALUES` on SQLite. A table's columns are named once for both.
 
 use std::sync::Arc;
 
@@ -7,6 +6,9 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, FromRow, postgres::PgRow, sqlite::SqliteRow};
 use tributary_base::database::Tx;
 use uuid::Uuid;
+
+/// Rows of one statement on SQLite: few sizes, so that the statements stay prepared.
+const SQLITE_ROWS: [usize; 3] = [32, 4, 1];
 
 /// The values of one column, one per row.
 #[derive(Debug, Clone)]
@@ -70,14 +72,12 @@ impl Bulk {
     /// Inserts the rows in their order; `conflict` is an `ON CONFLICT` clause or empty.
     pub async fn insert(self, tx: &mut Tx, conflict: &str) -> Result<(), sqlx::Error> {
         let table = self.table;
-        let names = self.names().join(", ");
-        let statement = if tx.is_postgres() {
-            let source = self.unnest();
-            format!("INSERT INTO {table} ({names}) SELECT {names} FROM {source} {conflict}")
-        } else {
-            let places: Vec<String> = (1..=self.columns.len()).map(|n| format!("${n}")).collect();
-            let places = places.join(", ");
-            format!("INSERT INTO {table} ({names}) VALUES ({places}) {conflict}")
+        let names = self.names();
+        // Without WHERE, SQLite would take ON CONFLICT for the condition of a join.
+        let statement = |source| {
+            format!(
+                "INSERT INTO {table} ({names}) SELECT {names} FROM {source} WHERE TRUE {conflict}"
+            )
         };
         self.run(tx, statement).await
     }
@@ -85,67 +85,88 @@ impl Bulk {
     /// Sets the columns of the rows whose key, the first column, is given.
     pub async fn update(self, tx: &mut Tx) -> Result<(), sqlx::Error> {
         let table = self.table;
-        let names = self.names();
-        let (key, rest) = (names[0], &names[1..]);
-        let statement = if tx.is_postgres() {
-            let source = self.unnest();
-            let set: Vec<String> = rest
-                .iter()
-                .map(|name| format!("{name} = u.{name}"))
-                .collect();
-            let set = set.join(", ");
+        let mut names = self.columns.iter().map(|(name, _)| *name);
+        let key = names.next().unwrap_or_default();
+        let set: Vec<String> = names.map(|name| format!("{name} = u.{name}")).collect();
+        let set = set.join(", ");
+        let statement = |source| {
             format!("UPDATE {table} SET {set} FROM {source} WHERE {table}.{key} = u.{key}")
-        } else {
-            let set: Vec<String> = (2..)
-                .zip(rest)
-                .map(|(n, name)| format!("{name} = ${n}"))
-                .collect();
-            let set = set.join(", ");
-            format!("UPDATE {table} SET {set} WHERE {key} = $1")
         };
         self.run(tx, statement).await
     }
 
-    fn names(&self) -> Vec<&'static str> {
-        self.columns.iter().map(|(name, _)| *name).collect()
+    fn names(&self) -> String {
+        let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+        names.join(", ")
     }
 
-    /// `UNNEST` keeps the order of its arrays, so that serial numbers rise with it.
+    /// The rows as PostgreSQL's source `u`. `UNNEST` keeps the order of its arrays, so that serial numbers rise with it.
     fn unnest(&self) -> String {
         let arrays: Vec<String> = (1..)
             .zip(&self.columns)
             .map(|(n, (_, column))| format!("${n}::{}", column.array_type()))
             .collect();
+        format!("UNNEST({}) AS u({})", arrays.join(", "), self.names())
+    }
+
+    /// That many rows as SQLite's source `u`.
+    fn values(&self, rows: usize) -> String {
+        let width = self.columns.len();
+        let rows: Vec<String> = (0..rows)
+            .map(|row| {
+                let places: Vec<String> = (1..=width)
+                    .map(|n| format!("${}", row * width + n))
+                    .collect();
+                format!("({})", places.join(", "))
+            })
+            .collect();
+        let named: Vec<String> = (1..)
+            .zip(&self.columns)
+            .map(|(n, (name, _))| format!("column{n} AS {name}"))
+            .collect();
         format!(
-            "UNNEST({}) AS u({})",
-            arrays.join(", "),
-            self.names().join(", ")
+            "(SELECT {} FROM (VALUES {})) AS u",
+            named.join(", "),
+            rows.join(", ")
         )
     }
 
-    async fn run(self, tx: &mut Tx, statement: String) -> Result<(), sqlx::Error> {
+    async fn run(
+        self,
+        tx: &mut Tx,
+        statement: impl Fn(String) -> String + Send,
+    ) -> Result<(), sqlx::Error> {
         if self.rows == 0 {
             return Ok(());
         }
         match tx {
             Tx::Postgres(tx) => {
-                let mut query = sqlx::query(AssertSqlSafe(statement));
+                let mut query = sqlx::query(AssertSqlSafe(statement(self.unnest())));
                 for (_, column) in self.columns {
                     query = with_values!(column, values => query.bind(values));
                 }
                 query.execute(&mut **tx).await?;
             }
             Tx::Sqlite(tx) => {
-                let statement: Arc<str> = Arc::from(statement);
-                for row in 0..self.rows {
-                    let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&statement)));
-                    for (_, column) in &self.columns {
-                        query = with_values!(column, values => {
-                            let value = &values[row];
-                            query.bind(value)
-                        });
+                let mut done = 0;
+                for size in SQLITE_ROWS {
+                    if self.rows - done < size {
+                        continue;
                     }
-                    query.execute(&mut **tx).await?;
+                    let statement: Arc<str> = Arc::from(statement(self.values(size)));
+                    while self.rows - done >= size {
+                        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&statement)));
+                        for row in done..done + size {
+                            for (_, column) in &self.columns {
+                                query = with_values!(column, values => {
+                                    let value = &values[row];
+                                    query.bind(value)
+                                });
+                            }
+                        }
+                        query.execute(&mut **tx).await?;
+                        done += size;
+                    }
                 }
             }
         }

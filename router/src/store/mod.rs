@@ -8,6 +8,7 @@ mod agent_changes;
 mod agents;
 mod api_keys;
 mod bulk;
+mod clearing;
 mod commands;
 mod endpoints;
 mod error;
@@ -35,13 +36,14 @@ use crate::wake::Wake;
 pub use agent_changes::AgentChanges;
 pub use agents::{Agent, Availability, NewAgent};
 pub use api_keys::*;
+pub(crate) use clearing::Published;
 pub use commands::{Idempotency, NewMessage};
 pub use endpoints::*;
 pub use error::StoreError;
 pub(crate) use error::Trouble;
 pub use events::*;
 pub use housekeeping::Retention;
-pub(crate) use outbox::{OutboxRow, Published, Shards};
+pub(crate) use outbox::{OutboxRow, Shards};
 pub use queries::*;
 
 /// The schema, for both databases.
@@ -59,6 +61,7 @@ pub struct Store {
     /// How long a whole transaction may take, waiting for a connection included.
     deadline: Duration,
     wake: Arc<Wake>,
+    clearing: Arc<clearing::Desk>,
 }
 
 impl Store {
@@ -68,6 +71,7 @@ impl Store {
             database,
             deadline,
             wake: Wake::new(),
+            clearing: clearing::Desk::new(),
         }
     }
 

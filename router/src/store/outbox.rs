@@ -1,19 +1,10 @@
-//! The outbox as its relay sees it: rows to publish, rows that were published.
-
-use std::collections::BTreeSet;
+//! The outbox as its relay sees it: rows to publish.
 
 use sqlx::AssertSqlSafe;
-use tributary_base::{
-    database::{Database, Tx},
-    on,
-};
-use tributary_bus::{ChannelId, EventId, OrganizationId};
+use tributary_base::{database::Database, on};
+use tributary_bus::{ChannelId, OrganizationId};
 
-use super::{Store, StoreError, rows};
-use crate::model::now;
-
-/// First half of the key of PostgreSQL's advisory lock that orders event positions; the second names an organization.
-const POSITIONS_LOCK: i32 = 0x7472_6962;
+use super::{Store, StoreError};
 
 /// A row to be published.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -32,15 +23,6 @@ pub(crate) struct Shards {
     pub own: u16,
     /// And every shard from here on: those that remain of a time when there were more lanes.
     pub from: Option<u16>,
-}
-
-/// A row that was published.
-#[derive(Debug, Clone)]
-pub(crate) struct Published {
-    pub row: i64,
-    pub organization: OrganizationId,
-    /// The id and the envelope of an event, which readers with a cursor get to see; `None` for a delivery.
-    pub event: Option<(EventId, String)>,
 }
 
 impl Store {
@@ -82,33 +64,6 @@ impl Store {
         self.within(work).await
     }
 
-    /// Removes rows that were published, and gives the events among them their positions. A row that another relay
-    /// removed meanwhile is left out.
-    ///
-    /// # Errors
-    /// The database.
-    pub(crate) async fn clear_outbox(&self, published: &[Published]) -> Result<(), StoreError> {
-        let work = async {
-            let mut tx = self.begin().await?;
-            let rows: Vec<i64> = published.iter().map(|p| p.row).collect();
-            let removed = remove(&mut tx, &rows).await?;
-            let mut left: Vec<&Published> = published.iter().collect();
-            left.retain(|p| removed.contains(&p.row));
-            left.sort_by_key(|p| p.row);
-            let events: Vec<(EventId, OrganizationId, String)> = left
-                .into_iter()
-                .filter_map(|p| {
-                    let (id, envelope) = p.event.as_ref()?;
-                    Some((*id, p.organization.clone(), envelope.clone()))
-                })
-                .collect();
-            order_positions(&mut tx, events.iter().map(|(_, owner, _)| owner)).await?;
-            rows::events(&events, now()).insert(&mut tx, "").await?;
-            Ok(tx.commit().await?)
-        };
-        self.within(work).await
-    }
-
     /// Whether the config has this channel account.
     ///
     /// # Errors
@@ -123,51 +78,4 @@ impl Store {
         };
         self.within(work).await
     }
-}
-
-/// Removes outbox rows; answers which were there.
-async fn remove(tx: &mut Tx, rows: &[i64]) -> Result<BTreeSet<i64>, sqlx::Error> {
-    let removed: Vec<i64> = match tx {
-        Tx::Postgres(tx) => {
-            sqlx::query_scalar("DELETE FROM outbox WHERE id = ANY($1) RETURNING id")
-                .bind(rows)
-                .fetch_all(&mut **tx)
-                .await?
-        }
-        Tx::Sqlite(tx) => {
-            sqlx::query_scalar(
-                "DELETE FROM outbox WHERE id IN (SELECT value FROM json_each($1)) RETURNING id",
-            )
-            .bind(serde_json::json!(rows).to_string())
-            .fetch_all(&mut **tx)
-            .await?
-        }
-    };
-    Ok(removed.into_iter().collect())
-}
-
-/// From here to the commit no other transaction gives positions to these organizations' events: a position never appears
-/// behind one that a reader has seen. SQLite writes one transaction at a time anyway.
-async fn order_positions(
-    tx: &mut Tx,
-    organizations: impl Iterator<Item = &OrganizationId>,
-) -> Result<(), sqlx::Error> {
-    let Tx::Postgres(tx) = tx else {
-        return Ok(());
-    };
-    let distinct: BTreeSet<&str> = organizations.map(OrganizationId::as_str).collect();
-    if distinct.is_empty() {
-        return Ok(());
-    }
-    let distinct: Vec<&str> = distinct.into_iter().collect();
-    // In one order everywhere: by the hash itself, since two names can share one.
-    sqlx::query(
-        "SELECT pg_advisory_xact_lock($1, h) FROM \
-         (SELECT DISTINCT hashtext(o) AS h FROM UNNEST($2::text[]) AS o ORDER BY 1) AS hashes",
-    )
-    .bind(POSITIONS_LOCK)
-    .bind(distinct)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
 }

@@ -397,14 +397,14 @@ pub(crate) fn raw_payloads(all: &[RawPayload], now: DateTime<Utc>) -> Bulk {
 }
 
 /// Published events; within a transaction their positions rise in this order.
-pub(crate) fn events(all: &[(EventId, OrganizationId, String)], now: DateTime<Utc>) -> Bulk {
+pub(crate) fn events(all: &[(EventId, OrganizationId, &str)], now: DateTime<Utc>) -> Bulk {
     Bulk::new(
         "events",
         all.len(),
         vec![
             ("id", column!(Id, all, e => e.0.0)),
             ("organization", column!(Text, all, e => e.1.0.clone())),
-            ("envelope", column!(Text, all, e => e.2.clone())),
+            ("envelope", column!(Text, all, e => e.2.to_owned())),
             ("published_at", Column::Time(vec![now; all.len()])),
         ],
     )
