@@ -121,7 +121,7 @@ impl Widget {
                     Some(secret) => secret.expose().as_bytes().to_vec(),
                     None => {
                         let proposal: [u8; KEY_LENGTH] = rand::random();
-                        self.mailbox.key(&proposal).await?
+                        Box::pin(self.mailbox.key(&proposal)).await?
                     }
                 };
                 let lifetime = self.rules.visitor_lifetime;

@@ -401,7 +401,8 @@ impl<'a> Session<'a> {
     }
 
     async fn keep(&mut self, draft: &Draft) -> Result<Kept, MailboxError> {
-        within(self.mailbox.keep(self.writer.visitor, draft)).await
+        // A transaction takes much room while it waits.
+        within(Box::pin(self.mailbox.keep(self.writer.visitor, draft))).await
     }
 
     async fn acknowledge(
