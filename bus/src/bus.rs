@@ -37,7 +37,8 @@ pub trait Bus: Send + Sync + 'static {
     /// Becomes a member of a group; its lanes can then be claimed.
     async fn join(&self, group: &Group) -> Result<Arc<dyn Membership>, BusError>;
 
-    /// Messages waiting in the lane (not counting those taken and unsettled, where the bus cannot tell).
+    /// Messages waiting in the lane. On RabbitMQ those that its owner has already taken or got ahead are only counted in
+    /// the owner's process.
     async fn depth(&self, lane: &Lane) -> Result<u64, BusError>;
 
     /// Calls out to every process that listens right now. Nothing is kept; a lost notice must do no harm.

@@ -1,7 +1,7 @@
 //! Owning a lane: an exclusive queue on the consuming connection, and the proofs that it is still there.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -49,6 +49,7 @@ pub(super) struct Hold {
     parked: Mutex<Option<Session>>,
     /// Cancelled when the lane is lost or given back.
     pub(super) over: CancellationToken,
+    held: Arc<AtomicUsize>,
     owner: ShortString,
     /// Declared the exclusive queue.
     lock: Channel,
@@ -63,9 +64,9 @@ impl AmqpClaim {
     ) -> Result<Option<Self>, BusError> {
         let (queue, owner) = (names.lane(&lane)?, names.owner(&lane)?);
         // The broker lets one connection declare its exclusive queue twice.
-        if !link.own(&lane) {
+        let Some(held) = link.own(&lane) else {
             return Ok(None);
-        }
+        };
         let asked = Instant::now();
         let lock = match lock(&link, owner.clone()).await {
             Ok(Some(lock)) => lock,
@@ -80,6 +81,7 @@ impl AmqpClaim {
             link,
             slot: Mutex::default(),
             parked: Mutex::default(),
+            held,
             over: CancellationToken::new(),
             owner,
             lock,
@@ -156,7 +158,12 @@ impl Hold {
             FieldTable::default(),
         );
         match self.link.ask(consume).await {
-            Ok(consumer) => Ok(Session::new(channel, consumer, window)),
+            Ok(consumer) => Ok(Session::new(
+                channel,
+                consumer,
+                window,
+                Arc::clone(&self.held),
+            )),
             Err(error) => {
                 self.close_intake().await;
                 Err(error)

@@ -49,23 +49,26 @@ impl AmqpIntake {
 impl Intake for AmqpIntake {
     async fn next(&mut self) -> Result<Taken, BusError> {
         self.check()?;
-        let has_room = self.session.out() < self.prefetch;
-        if has_room && let Some(taken) = self.session.hand_again() {
-            return Ok(taken);
-        }
         let hold = Arc::clone(&self.hold);
-        let delivery = tokio::select! {
-            biased;
-            () = hold.over.cancelled() => return Err(BusError::Lost(hold.lane.clone())),
-            () = hold.link.ended() => return Err(BusError::Lost(hold.lane.clone())),
-            delivery = self.session.consumer.next(), if has_room => delivery,
-        };
-        match delivery {
-            Some(Ok(delivery)) => Ok(self.session.hand(delivery)),
-            Some(Err(error)) => self.fail(explain(&error)),
-            None => {
-                let reason = format!("the broker ended the intake of lane {}", hold.lane);
-                self.fail(BusError::Refused(reason))
+        loop {
+            if self.session.out() < self.prefetch
+                && let Some(taken) = self.session.hand_out()
+            {
+                return Ok(taken);
+            }
+            let delivery = tokio::select! {
+                biased;
+                () = hold.over.cancelled() => return Err(BusError::Lost(hold.lane.clone())),
+                () = hold.link.ended() => return Err(BusError::Lost(hold.lane.clone())),
+                delivery = self.session.consumer.next() => delivery,
+            };
+            match delivery {
+                Some(Ok(delivery)) => self.session.receive(delivery),
+                Some(Err(error)) => return self.fail(explain(&error)),
+                None => {
+                    let reason = format!("the broker ended the intake of lane {}", hold.lane);
+                    return self.fail(BusError::Refused(reason));
+                }
             }
         }
     }

@@ -2,9 +2,12 @@
 //! consumers, unconfirmed publications) is gone with it, and must not be mistaken for something of the next one.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, hash_map::Entry},
     net::{Shutdown, SocketAddr, TcpStream},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -65,8 +68,9 @@ pub(super) struct Link {
     reason: OnceLock<String>,
     request_deadline: Duration,
     term: Duration,
-    /// Lanes owned through this connection. The broker keeps other connections out, this keeps out our own.
-    owned: Mutex<HashSet<Lane>>,
+    /// Lanes owned through this connection, with the number of messages held of each. The broker keeps other connections
+    /// out, this keeps out our own.
+    owned: Mutex<HashMap<Lane, Arc<AtomicUsize>>>,
 }
 
 impl Link {
@@ -175,16 +179,27 @@ impl Link {
         self.socket.shut();
     }
 
-    /// Notes that a lane is owned here; `false` when it was already.
-    pub(super) fn own(&self, lane: &Lane) -> bool {
-        self.owned().insert(lane.clone())
+    /// Notes that a lane is owned here, and answers where to count what is held of it; `None` when it was already.
+    pub(super) fn own(&self, lane: &Lane) -> Option<Arc<AtomicUsize>> {
+        match self.owned().entry(lane.clone()) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(place) => Some(Arc::clone(place.insert(Arc::default()))),
+        }
+    }
+
+    /// How many messages of a lane are held here.
+    pub(super) fn held(&self, lane: &Lane) -> usize {
+        let owned = self.owned();
+        owned
+            .get(lane)
+            .map_or(0, |held| held.load(Ordering::Relaxed))
     }
 
     pub(super) fn disown(&self, lane: &Lane) {
         self.owned().remove(lane);
     }
 
-    fn owned(&self) -> std::sync::MutexGuard<'_, HashSet<Lane>> {
+    fn owned(&self) -> MutexGuard<'_, HashMap<Lane, Arc<AtomicUsize>>> {
         self.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -117,7 +117,7 @@ impl Lines {
     /// Why nothing can be done right now.
     fn away(&self) -> BusError {
         let trouble = self.plan.board.trouble();
-        BusError::Away(trouble.unwrap_or_else(|| "the connection has just ended".to_owned()))
+        BusError::Away(trouble.unwrap_or_else(|| "the connection has just failed".to_owned()))
     }
 
     /// The connection to consume on, if it is there.
@@ -212,21 +212,17 @@ impl Bus for AmqpBus {
             Ok(generation) => generation.publish_all(&batch, lines.names()).await,
             Err(away) => none_of(&batch, &away),
         };
-        let mut unsent = 0;
         for (outcome, publication) in outcomes.iter().zip(&batch) {
             match (outcome, &publication.to) {
-                (Err(PublishError::NotPublished(_)), _) => unsent += 1,
+                (Err(PublishError::NotPublished(_)), Destination::Lane(_)) => unsent("lane"),
+                (Err(PublishError::NotPublished(_)), Destination::Events) => unsent("events"),
                 (Err(PublishError::NoLane(_)), Destination::Lane(lane)) => {
                     if let Ok(generation) = lines.publishing() {
                         generation.note_missing(lane);
                     }
                 }
-                _ => {}
+                (Ok(()) | Err(_), _) => {}
             }
-        }
-        if unsent > 0 {
-            metrics::counter!("tributary_published_total", "to" => "any", "outcome" => "not_published")
-                .increment(unsent);
         }
         outcomes
     }
@@ -244,7 +240,8 @@ impl Bus for AmqpBus {
             .ask(channel.queue_declare(queue, PASSIVE, FieldTable::default()))
             .await
         {
-            Ok(queue) => Ok(queue.message_count().into()),
+            // The broker does not count what a consumer has; of our own we know.
+            Ok(queue) => Ok(u64::from(queue.message_count()) + link.held(lane) as u64),
             // It comes into being with its first message.
             Err(BusError::Refused(_)) => Ok(0),
             Err(other) => Err(other),
@@ -285,6 +282,12 @@ impl Bus for AmqpBus {
         self.lines.stop().cancel();
         self.supervisors.wait().await;
     }
+}
+
+/// The writer counts all others.
+fn unsent(to: &'static str) {
+    metrics::counter!("tributary_published_total", "to" => to, "outcome" => "not_published")
+        .increment(1);
 }
 
 fn none_of(batch: &[Publication], reason: &BusError) -> Vec<Result<(), PublishError>> {

@@ -10,6 +10,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -34,10 +38,12 @@ pub(super) struct Session {
     since: Instant,
     /// How often it was parked; tells whether it still is the same time.
     parked: u64,
-    /// What was handed out and not settled.
+    /// What came and was not settled.
     held: BTreeMap<u64, Held>,
-    /// What of it is to be handed out again.
-    again: BTreeSet<u64>,
+    /// What of it is to be handed out, for the first time or again.
+    due: BTreeSet<u64>,
+    /// How much is held, for those who ask how much waits in the lane: the broker does not count it.
+    count: Arc<AtomicUsize>,
 }
 
 struct Held {
@@ -46,7 +52,12 @@ struct Held {
 }
 
 impl Session {
-    pub(super) fn new(channel: Channel, consumer: Consumer, window: u16) -> Self {
+    pub(super) fn new(
+        channel: Channel,
+        consumer: Consumer,
+        window: u16,
+        count: Arc<AtomicUsize>,
+    ) -> Self {
         Self {
             channel,
             consumer,
@@ -54,7 +65,8 @@ impl Session {
             since: Instant::now(),
             parked: 0,
             held: BTreeMap::new(),
-            again: BTreeSet::new(),
+            due: BTreeSet::new(),
+            count,
         }
     }
 
@@ -78,10 +90,11 @@ impl Session {
 
     /// Ends an intake: what is unsettled is handed out again, from the beginning. Answers a mark of this time.
     pub(super) fn park(&mut self) -> u64 {
-        for held in self.held.values_mut() {
-            held.redeliveries = held.redeliveries.saturating_add(1);
+        for (tag, held) in &mut self.held {
+            if self.due.insert(*tag) {
+                held.redeliveries = held.redeliveries.saturating_add(1);
+            }
         }
-        self.again = self.held.keys().copied().collect();
         self.parked += 1;
         self.parked
     }
@@ -92,32 +105,37 @@ impl Session {
 
     /// How many messages are out.
     pub(super) fn out(&self) -> usize {
-        self.held.len() - self.again.len()
+        self.held.len() - self.due.len()
     }
 
-    /// The next message that was handed out by an earlier intake.
-    pub(super) fn hand_again(&mut self) -> Option<Taken> {
-        let tag = self.again.pop_first()?;
-        let held = self.held.get(&tag)?;
-        Some(taken(tag, held.redeliveries, held.body.clone()))
-    }
-
-    /// A new message.
-    pub(super) fn hand(&mut self, delivery: Delivery) -> Taken {
-        let redeliveries = redeliveries(&delivery);
-        let body = Bytes::from(delivery.data);
+    /// Takes in a new message.
+    pub(super) fn receive(&mut self, delivery: Delivery) {
+        let tag = delivery.delivery_tag;
         let held = Held {
-            body: body.clone(),
-            redeliveries,
+            redeliveries: redeliveries(&delivery),
+            body: Bytes::from(delivery.data),
         };
-        self.held.insert(delivery.delivery_tag, held);
-        taken(delivery.delivery_tag, redeliveries, body)
+        self.held.insert(tag, held);
+        self.due.insert(tag);
+        self.tell();
+    }
+
+    /// Hands out the next message that is here.
+    pub(super) fn hand_out(&mut self) -> Option<Taken> {
+        let tag = self.due.pop_first()?;
+        let held = self.held.get(&tag)?;
+        Some(Taken {
+            tag: Tag(tag),
+            redeliveries: held.redeliveries,
+            envelope: Envelope::parse(&held.body),
+            body: held.body.clone(),
+        })
     }
 
     /// The fewest acknowledgements that settle some of the messages that are out. Tags that are not (any more) are left
     /// out: the broker would close the AMQP channel.
     pub(super) fn plan(&self, tags: &[Tag]) -> Plan {
-        let out = |tag: &u64| self.held.contains_key(tag) && !self.again.contains(tag);
+        let out = |tag: &u64| self.held.contains_key(tag) && !self.due.contains(tag);
         let settled: BTreeSet<u64> = tags.iter().map(|tag| tag.0).filter(out).collect();
         plan(self.held.keys().copied(), settled)
     }
@@ -130,6 +148,11 @@ impl Session {
         for tag in &plan.single {
             self.held.remove(tag);
         }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.count.store(self.held.len(), Ordering::Relaxed);
     }
 }
 
@@ -138,15 +161,7 @@ impl Drop for Session {
         // The close is queued by its first poll. Without it lapin would cancel the consumer first, and a next consumer
         // could come in before this one's messages are back.
         drop(self.channel.close(200, "OK".into()).now_or_never());
-    }
-}
-
-fn taken(tag: u64, redeliveries: u32, body: Bytes) -> Taken {
-    Taken {
-        tag: Tag(tag),
-        redeliveries,
-        envelope: Envelope::parse(&body),
-        body,
+        self.count.store(0, Ordering::Relaxed);
     }
 }
 

@@ -169,6 +169,18 @@ pub async fn depth_counts_what_waits(world: &World) -> Test {
     until_depth(&*process.bus, &LANE, 0).await;
     publish(&*process.bus, &LANE, 0..12).await?;
     until_depth(&*process.bus, &LANE, 12).await;
+    // The owner still sees what it has taken and not settled.
+    let mut owner = own(&*process.bus, &LANE).await;
+    let mut intake = owner.claim.take(3).await?;
+    let taken = take(&mut *intake, 3).await?;
+    intake.settle(&[taken[0].tag]).await?;
+    take(&mut *intake, 1).await?;
+    assert!(is_silent(&mut *intake).await);
+    until_depth(&*process.bus, &LANE, 11).await;
+    intake.close().await;
+    until_depth(&*process.bus, &LANE, 11).await;
+    owner.claim.release().await?;
+    until_depth(&*process.bus, &LANE, 11).await;
     let never = Lane::Delivery(ChannelId::from("never-declared"));
     assert_eq!(process.bus.depth(&never).await?, 0);
     Ok(())
