@@ -59,6 +59,7 @@ impl Default for Config {
 }
 
 /// As it is used.
+#[derive(Debug)]
 pub(super) struct Rules {
     pub(super) origins: Origins,
     pub(super) demo_page: bool,
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn nothing_needs_to_be_set() {
-        let rules = check("").ok().expect("the defaults are right");
+        let rules = check("").expect("the defaults are right");
         assert!(rules.secret.is_none() && !rules.demo_page && rules.origins.is_open());
     }
 
@@ -174,8 +175,7 @@ mod tests {
              text_limit = 0\nmessages_per_10s = 0\nvisitors_per_hour = 0\nsockets_per_visitor = 0\n\
              visitor_lifetime = '1m'",
         )
-        .err()
-        .expect("nothing of this works");
+        .expect_err("nothing of this works");
         let keys: Vec<&str> = problems
             .iter()
             .filter_map(|problem| problem.strip_prefix("channels.shop.")?.split(": ").next())
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_mistakes() {
-        let problems = check("origins = []").err().expect("no such key");
+        let problems = check("origins = []").expect_err("no such key");
         assert!(problems[0].starts_with("channels.shop.origins: unknown key"));
     }
 }

@@ -237,7 +237,10 @@ mod tests {
                 10,
                 Utc::now(),
             );
-            written.ok().expect("a good message")
+            match written {
+                Ok(written) => written,
+                Err(code) => panic!("refused: {code:?}"),
+            }
         };
         let (first, second) = (once(), once());
         assert_eq!(first.draft.message_id, second.draft.message_id);

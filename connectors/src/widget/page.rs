@@ -99,7 +99,7 @@ mod tests {
 
     fn get(path: &str, settings: &str, origin: Option<&str>) -> Result<Response<Bytes>, String> {
         let config: Config = toml::from_str(settings).expect("settings");
-        let rules = config.check("channels.shop").ok().expect("right settings");
+        let rules = config.check("channels.shop").expect("right settings");
         let channel = Channel {
             id: "shop".to_owned(),
             kind: "widget".to_owned(),

@@ -1,28 +1,34 @@
-//! One visitor's connection: greeting, messages in, news out, and what was seen.
+//! One visitor's connection: messages in, news out.
 //!
 //! A message is acknowledged after the bus confirmed it and the mailbox holds it, in this order; when either is away the
 //! visitor keeps it and sends it again under the same name. Everything to the visitor comes out of the mailbox, behind a
 //! cursor, so it makes no difference which worker put it there, and whether its call was heard.
+
+mod greet;
+mod seen;
 
 use std::time::Duration;
 
 use chrono::Utc;
 use metrics::gauge;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, warn};
+use tracing::debug;
 use tributary_bus::{
     ChannelId,
     message::{Profile, Status},
 };
 
+use self::{
+    greet::{Guest, greet},
+    seen::Seen,
+};
 use super::{
     Widget,
     hub::{News, Subscription},
-    inbound::{Writer, to_event, to_profile, to_statuses},
+    inbound::{Writer, to_event},
     limits::Budget,
-    mailbox::{Before, Draft, Kept, Letter, Mailbox, MailboxError, Position, Sent},
-    token::{BadToken, Visitor},
-    wire::{self, Close, Code, Complaint, Event, Hello, Message, Reply, Request, Welcome},
+    mailbox::{Before, Draft, Kept, Letter, Mailbox, MailboxError},
+    wire::{Close, Code, Complaint, Event, Message, Reply, Request},
 };
 use crate::{Frame, InboundSink, Socket, SocketClosed, Visit};
 
@@ -30,18 +36,15 @@ use crate::{Frame, InboundSink, Socket, SocketClosed, Visit};
 const PING: Duration = Duration::from_secs(25);
 /// A visitor silent for this long is gone. Browsers let a hidden page run once a minute.
 const SILENCE: Duration = Duration::from_secs(150);
-const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 /// For one statement of the mailbox.
 const MAILBOX_DEADLINE: Duration = Duration::from_secs(5);
 /// What a visitor waits when nothing can be accepted.
 const UNAVAILABLE_WAIT: Duration = Duration::from_secs(3);
-/// A visitor who comes without cursor is shown so many of the latest messages.
-const HISTORY: i64 = 200;
 /// Events of one frame, and bytes of their bodies: well below what the server lets wait in a socket (256 KiB).
-const PAGE: i64 = 200;
+const PAGE: usize = 200;
+/// Asked of the mailbox: one more tells whether there is more.
+const PAGE_AND_ONE: i64 = 201;
 const PAGE_BYTES: usize = 96 * 1024;
-/// Messages whose status is published in one go.
-const STATUSES: i64 = 200;
 /// Unreadable frames before the connection ends.
 const BAD_FRAMES: u32 = 5;
 /// Refusals of a flood before the connection ends.
@@ -96,122 +99,6 @@ impl Drop for Counted {
     }
 }
 
-/// A visitor after the greeting.
-struct Guest {
-    visitor: Visitor,
-    subscription: Subscription,
-    /// How far the mailbox has come; `None` before the first message.
-    position: Option<Position>,
-    /// Pushed up to here.
-    cursor: i64,
-    more: bool,
-    profile: Profile,
-}
-
-async fn greet(widget: &Widget, visit: &Visit, socket: &mut dyn Socket) -> Result<Guest, End> {
-    let hello = hello(widget, socket).await?;
-    let signer = match within(widget.signer()).await {
-        Ok(signer) => signer,
-        Err(error) => return Err(unavailable(widget, socket, &error).await),
-    };
-    let visitor = match &hello.token {
-        Some(token) => match signer.verify(token, Utc::now()) {
-            Ok(visitor) => visitor,
-            Err(BadToken) => {
-                complain(socket, Code::BadToken, None, None).await?;
-                return Err(End::Close(Close::BadToken));
-            }
-        },
-        None => match widget.limits.newcomer(visit.peer) {
-            Ok(()) => Visitor::generate(),
-            Err(wait) => {
-                complain(socket, Code::RateLimited, None, Some(wait)).await?;
-                return Err(End::Close(Close::Flood));
-            }
-        },
-    };
-    // Before the mailbox is read, so that nothing falls in between.
-    let subscription =
-        widget
-            .hub
-            .subscribe(&widget.name, visitor, widget.rules.sockets_per_visitor);
-    let opened = async {
-        let position = widget.mailbox.position(visitor).await?;
-        let seq = position.unwrap_or_default().seq;
-        let since = if hello.since > 0 && hello.since <= seq {
-            hello.since
-        } else {
-            (seq - HISTORY).max(0)
-        };
-        let letters = widget.mailbox.page(visitor, since, PAGE).await?;
-        Ok::<_, MailboxError>((position, since, letters))
-    };
-    let (position, since, letters) = match within(opened).await {
-        Ok(opened) => opened,
-        Err(error) => return Err(unavailable(widget, socket, &error).await),
-    };
-    let Position { seq, read, .. } = position.unwrap_or_default();
-    if hello.since > seq {
-        socket.send(Reply::Resync.to_text()).await?;
-    }
-    let (events, cut) = to_events(letters);
-    let cursor = events.last().map_or(since, |event| event.seq);
-    let more = cut || cursor < seq;
-    let welcome = Reply::Welcome(Welcome {
-        v: wire::VERSION,
-        visitor: visitor.to_string(),
-        token: signer.issue(visitor, Utc::now()),
-        seq: seq.max(cursor),
-        since,
-        read,
-        events,
-        more,
-        ping: PING.as_secs(),
-        limit: widget.rules.text_limit,
-    });
-    socket.send(welcome.to_text()).await?;
-    Ok(Guest {
-        visitor,
-        subscription,
-        position,
-        cursor,
-        more,
-        profile: to_profile(&hello.page, hello.locale.as_deref()),
-    })
-}
-
-/// The first frame.
-async fn hello(widget: &Widget, socket: &mut dyn Socket) -> Result<Hello, End> {
-    let wrong = match timeout(HELLO_DEADLINE, socket.receive()).await {
-        Err(_) => return Err(End::Close(Close::Silent)),
-        Ok(Err(SocketClosed)) => return Err(End::Gone),
-        Ok(Ok(Frame::Other)) => Code::BadFrame,
-        Ok(Ok(Frame::Text(text))) => match Request::parse(&text) {
-            Err(_) => Code::BadFrame,
-            Ok(Request::Hello(hello)) if hello.v != wire::VERSION => Code::BadVersion,
-            Ok(Request::Hello(hello)) => {
-                let here = hello.channel.as_deref();
-                if here.is_none_or(|channel| channel == widget.channel.as_str()) {
-                    return Ok(hello);
-                }
-                Code::BadHello
-            }
-            Ok(_) => Code::BadHello,
-        },
-    };
-    complain(socket, wrong, None, None).await?;
-    Err(End::Close(Close::BadFrames))
-}
-
-/// Nobody can be greeted right now.
-async fn unavailable(widget: &Widget, socket: &mut dyn Socket, error: &MailboxError) -> End {
-    warn!(channel_id = %widget.channel, %error, "a visitor is sent away: the mailbox cannot be read");
-    match complain(socket, Code::Unavailable, None, Some(UNAVAILABLE_WAIT)).await {
-        Ok(()) => End::Close(Close::Unavailable),
-        Err(SocketClosed) => End::Gone,
-    }
-}
-
 async fn within<T>(work: impl Future<Output = Result<T, MailboxError>>) -> Result<T, MailboxError> {
     timeout(MAILBOX_DEADLINE, work)
         .await
@@ -233,19 +120,18 @@ async fn complain(
     socket.send(Reply::Err(complaint).to_text()).await
 }
 
-/// As many as fit into a frame; whether some did not.
+/// As many as fit into a frame, out of one more than [`PAGE`]; whether some did not.
 fn to_events(letters: Vec<Letter>) -> (Vec<Event>, bool) {
-    let full = i64::try_from(letters.len()).unwrap_or(i64::MAX) >= PAGE;
+    let all = letters.len();
     let mut bytes = 0;
-    let mut events = Vec::with_capacity(letters.len());
-    for letter in letters {
+    let fitting = letters.into_iter().take(PAGE).take_while(|letter| {
+        let first = bytes == 0;
         bytes += letter.body.len();
-        if bytes > PAGE_BYTES && !events.is_empty() {
-            return (events, true);
-        }
-        events.push(letter.into());
-    }
-    (events, full)
+        first || bytes <= PAGE_BYTES
+    });
+    let events: Vec<Event> = fitting.map(Event::from).collect();
+    let more = events.len() < all;
+    (events, more)
 }
 
 struct Session<'a> {
@@ -269,13 +155,6 @@ struct Session<'a> {
     budget: Budget,
     bad_frames: u32,
     strikes: u32,
-}
-
-/// How far a visitor has come.
-#[derive(Clone, Copy, Default)]
-struct Seen {
-    delivered: i64,
-    read: i64,
 }
 
 impl<'a> Session<'a> {
@@ -430,87 +309,6 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// The visitor has everything up to `delivered` and has read everything up to `read`.
-    async fn seen(&mut self, delivered: i64, read: i64) -> Result<(), End> {
-        let claimed = &mut self.claimed;
-        claimed.delivered = claimed.delivered.max(delivered.min(self.cursor));
-        claimed.read = claimed.read.max(read.min(self.cursor));
-        self.settle().await;
-        Ok(())
-    }
-
-    /// Publishes what the visitor has seen. What cannot be published now is tried again at the next ping.
-    async fn settle(&mut self) {
-        while self.claimed.delivered > self.settled.delivered
-            || self.claimed.read > self.settled.read
-        {
-            if let Err(reason) = self.settle_some().await {
-                debug!(channel_id = %self.writer.channel, reason, "what a visitor has seen waits");
-                return;
-            }
-        }
-    }
-
-    /// First publishes, then notes it: after a crash in between it is published again under the same ids.
-    async fn settle_some(&mut self) -> Result<(), String> {
-        let visitor = self.writer.visitor;
-        let said = |error: MailboxError| error.to_string();
-        // Another tab may have come further.
-        let position = within(self.mailbox.position(visitor)).await.map_err(said)?;
-        let position = position.unwrap_or_default();
-        let delivered = position.delivered.max(self.settled.delivered);
-        let read = position.read.max(self.settled.read);
-        // Messages that were delivered before are only read now; those behind were neither.
-        let (after, upto, statuses): (_, _, &[Status]) =
-            if self.claimed.read > read && read < delivered {
-                (read, self.claimed.read.min(delivered), &[Status::Read])
-            } else if self.claimed.read > delivered {
-                (
-                    delivered,
-                    self.claimed.read,
-                    &[Status::Delivered, Status::Read],
-                )
-            } else {
-                (delivered, self.claimed.delivered, &[Status::Delivered])
-            };
-        let sent = within(self.mailbox.sent(visitor, after, upto, STATUSES))
-            .await
-            .map_err(said)?;
-        let upto = match sent.last() {
-            Some(last) if sent.len() >= usize::try_from(STATUSES).unwrap_or(usize::MAX) => last.seq,
-            _ => upto.max(after),
-        };
-        let reached = Seen {
-            delivered: delivered.max(upto),
-            read: if statuses.contains(&Status::Read) {
-                read.max(upto)
-            } else {
-                read
-            },
-        };
-        if !sent.is_empty() {
-            self.publish_statuses(&sent, statuses).await?;
-            within(self.mailbox.mark(visitor, reached.delivered, reached.read))
-                .await
-                .map_err(said)?;
-        }
-        self.settled = reached;
-        if reached.read > self.told && !sent.is_empty() {
-            self.told = reached.read;
-            self.announce(0, reached.read).await;
-        }
-        Ok(())
-    }
-
-    async fn publish_statuses(&mut self, sent: &[Sent], statuses: &[Status]) -> Result<(), String> {
-        self.inbound.ready().map_err(|error| error.to_string())?;
-        let Writer {
-            channel, visitor, ..
-        } = &self.writer;
-        let events = to_statuses(sent, statuses, channel, *visitor, Utc::now());
-        (self.inbound.publish(events).await).map_err(|error| error.to_string())
-    }
-
     async fn pinged(&mut self) -> Result<(), End> {
         self.socket.send(Reply::Pong.to_text()).await?;
         self.look().await
@@ -562,7 +360,9 @@ impl<'a> Session<'a> {
     /// Pushes what is behind the cursor.
     async fn catch_up(&mut self) -> Result<(), End> {
         loop {
-            let page = self.mailbox.page(self.writer.visitor, self.cursor, PAGE);
+            let page = self
+                .mailbox
+                .page(self.writer.visitor, self.cursor, PAGE_AND_ONE);
             let letters = match within(page).await {
                 Ok(letters) => letters,
                 Err(error) => {

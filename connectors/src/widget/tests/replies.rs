@@ -133,7 +133,10 @@ async fn whoever_was_away_gets_everything_in_order() {
     back.nothing_but_pong().await;
 
     let mut fresh = stage.visitor_at(0, json!({"token": token})).await;
-    assert_eq!(fresh.welcome["since"], 251);
+    assert_eq!(
+        (&fresh.welcome["since"], &fresh.welcome["more"]),
+        (&json!(251), &json!(false))
+    );
     let seen = places(&fresh.welcome["events"]);
     assert_eq!(seen, (252..=451).collect::<Vec<i64>>());
     fresh.nothing_but_pong().await;
