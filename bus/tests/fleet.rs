@@ -247,12 +247,12 @@ async fn keys_stay_in_order_through_retries_and_give_backs() {
         done.len() == 12 && done.values().all(|done| first_times(done).len() == 60)
     })
     .await;
+    worked_off(&*process.bus, &LANE).await;
     run.stop().await;
     for (key, done) in handler.done() {
         assert_eq!(first_times(&done), all, "{key}");
     }
     assert!(process.bus.dead(10).await.expect("listed").is_empty());
-    worked_off(&*process.bus, &LANE).await;
     process.bus.remove(&LANE).await.expect("removed");
     process.bus.close().await;
 }

@@ -16,7 +16,7 @@ use tributary_bus::{
 };
 
 /// How long anything in these tests may take.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A bus on a file of its own.
 pub async fn bus() -> (TempDir, Arc<dyn Bus>) {
