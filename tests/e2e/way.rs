@@ -12,7 +12,7 @@ use tributary_simulators::{
 
 use crate::{
     fleet::Fleet,
-    support::{Api, Demo, Spawn, Visitor, eventually},
+    support::{Api, Demo, Spawn, Visitor, eventually, fetch},
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -42,6 +42,7 @@ async fn the_whole_way_on_the_embedded_bus_and_store() {
         telegram: &telegram,
     };
     go_the_whole_way(&reach).await;
+    what_happened_can_be_watched(&demo.operations).await;
     nothing_is_dead(&Spawn::new(&["dead", "list"]), &demo.folder);
     assert!(
         demo.program.terminate().await.success(),
@@ -65,6 +66,28 @@ async fn the_whole_way_as_a_fleet_on_rabbitmq_and_postgresql() {
     go_the_whole_way(&reach).await;
     fleet.assert_quiet().await;
     fleet.terminate().await;
+}
+
+/// The numbers that operators build on exist by their names.
+async fn what_happened_can_be_watched(operations: &str) {
+    let (ready, checks) = fetch(&format!("{operations}/readyz"))
+        .await
+        .expect("an answer");
+    assert_eq!(ready, 200, "{checks}");
+    let (_, metrics) = fetch(&format!("{operations}/metrics"))
+        .await
+        .expect("an answer");
+    for name in [
+        "tributary_messages_total{",
+        "tributary_lanes_owned{",
+        "tributary_lane_depth{",
+        "tributary_lane_outcomes_total{",
+        "tributary_publish_seconds",
+        "tributary_settle_seconds",
+        "tributary_webhook_deliveries_total{",
+    ] {
+        assert!(metrics.contains(name), "no {name} in {metrics}");
+    }
 }
 
 async fn go_the_whole_way(reach: &Reach<'_>) {
