@@ -258,7 +258,13 @@ fn config(telegram: &TelegramSimulator) -> String {
         name = "Acme"
         [channels.chat]
         kind = "widget"
+        visitors_per_minute = 10000
+        visitors_per_hour = 10000
+        messages_per_10s = 10000
+        messages_per_10m = 10000
         [channels.telegram]
+        rate_per_second = 1000
+        chat_rate_per_second = 100
         token = "{}"
         api_url = "{}"
         [webhooks]
