@@ -7,11 +7,14 @@
 use std::{path::Path, str::FromStr, time::Duration};
 
 use sqlx::{
-    PgPool, Postgres, Sqlite, SqlitePool, Transaction,
+    Connection as _, PgPool, Postgres, Sqlite, SqlitePool, Transaction,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+
+/// SQLite takes its write lock at once, so that a transaction cannot fail half-way.
+const BEGIN_WRITING: &str = "BEGIN IMMEDIATE";
 
 /// Why a database could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -176,7 +179,7 @@ impl Database {
     pub async fn begin(&self) -> Result<Tx, DatabaseError> {
         Ok(match self {
             Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
-            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite { write, .. } => Tx::Sqlite(begin_writing(write).await?),
         })
     }
 
@@ -199,6 +202,21 @@ impl Database {
             }
         }
     }
+}
+
+/// Begins on the single writer. SQLite ends a transaction by itself when the disk is full, without sqlx noticing: such a
+/// connection can never begin again, so it is closed, and the pool opens another.
+async fn begin_writing(write: &SqlitePool) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+    let first = match write.begin_with(BEGIN_WRITING).await {
+        Ok(transaction) => return Ok(transaction),
+        Err(error) => error,
+    };
+    if matches!(first, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) {
+        return Err(first);
+    }
+    let broken = write.acquire().await?.detach();
+    broken.close_hard().await?;
+    write.begin_with(BEGIN_WRITING).await
 }
 
 impl Tx {
