@@ -100,6 +100,8 @@ impl Database {
             .options([
                 ("statement_timeout", millis.as_str()),
                 ("lock_timeout", millis.as_str()),
+                // A worker that froze in a transaction must not hold its locks for ever.
+                ("idle_in_transaction_session_timeout", millis.as_str()),
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
@@ -178,7 +180,7 @@ impl Database {
     /// No connection could be had in time.
     pub async fn begin(&self) -> Result<Tx, DatabaseError> {
         Ok(match self {
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Self::Postgres(pool) => Tx::Postgres(begin_to_the_end(pool).await?),
             Self::Sqlite { write, .. } => Tx::Sqlite(begin_writing(write).await?),
         })
     }
@@ -217,6 +219,16 @@ async fn begin_writing(write: &SqlitePool) -> Result<Transaction<'static, Sqlite
     let broken = write.acquire().await?.detach();
     broken.close_hard().await?;
     write.begin_with(BEGIN_WRITING).await
+}
+
+/// Begins in a task of its own, so that nobody can give up half-way: sqlx 0.9.0 forgets a transaction whose future is dropped
+/// while `BEGIN` is on its way, and the connection goes back to the pool within it. The next statement on it would be
+/// acknowledged and never committed.
+async fn begin_to_the_end(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin().await }).await;
+    // The task ends early only with the runtime.
+    begun.unwrap_or(Err(sqlx::Error::PoolClosed))
 }
 
 impl Tx {
