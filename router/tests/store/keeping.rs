@@ -109,3 +109,25 @@ pub fn the_demo_has_an_agent(world: &World) -> Ran<'_> {
         Ok(())
     })
 }
+
+/// Requests and lanes are given up at any moment, also while a transaction begins. The connection must not stay in it: the
+/// next statement on it would never be committed.
+pub fn a_transaction_given_up_while_it_begins_is_ended(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        let shop = ChannelId::from("shop");
+        for n in 0..200 {
+            let patience = Duration::from_micros(n * 5);
+            let begun = tokio::time::timeout(patience, world.database.begin()).await;
+            drop(begun);
+            // Written by one connection, read by another.
+            world
+                .execute(format!(
+                    "UPDATE channels SET name = 'shop {n}' WHERE id = 'shop'"
+                ))
+                .await?;
+            let written = world.store.channel(&acme(), &shop).await?.map(|c| c.name);
+            assert_eq!(written, Some(format!("shop {n}")));
+        }
+        Ok(())
+    })
+}
