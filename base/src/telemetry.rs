@@ -1,5 +1,7 @@
 //! Logs and metrics of a process. Never message text, addresses, tokens or bodies.
 
+use std::io::IsTerminal as _;
+
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 
 pub use metrics_exporter_prometheus::PrometheusHandle as MetricsHandle;
@@ -22,6 +24,7 @@ pub fn start_logs(log: &Log) -> Result<(), String> {
         .add_directive(silent("lapin")?);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match log.format {
         LogFormat::Text => builder.with_target(false).try_init(),
