@@ -31,3 +31,7 @@ schemas:
 # All that a change must pass
 ci:
     .ci/run
+
+# The chaos test at full size: 200 contacts, 5,000 messages in, 2,000 replies. CHAOS_SEED repeats a schedule.
+chaos:
+    CHAOS=full tests/run -p tributary --test e2e chaos --no-capture

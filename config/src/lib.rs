@@ -12,7 +12,7 @@ mod settings;
 
 pub use channel::Channel;
 
-pub use load::{DEFAULT_TOML, Loaded, Source, load, load_text, parse};
+pub use load::{DEFAULT_TOML, Loaded, Source, load, load_text, load_with, parse};
 pub use problem::{Invalid, Problem};
 pub use secret::Secret;
 pub use settings::*;

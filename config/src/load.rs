@@ -33,6 +33,18 @@ pub type Loaded = Settings;
 /// # Errors
 /// Every mistake at once: unreadable file, unknown keys, wrong types, unresolvable secrets, contradictions.
 pub fn load(source: &Source<'_>) -> Result<Loaded, Invalid> {
+    load_with(source, |_| Vec::new())
+}
+
+/// [`load`] with a check of the caller's own, e.g. of what connectors make of their accounts. It is asked even when there are
+/// mistakes already (broken tables then hold their defaults), so that all of them show at once.
+///
+/// # Errors
+/// As [`load`], and what `check` found.
+pub fn load_with(
+    source: &Source<'_>,
+    check: impl FnOnce(&Settings) -> Vec<Problem>,
+) -> Result<Loaded, Invalid> {
     let text = match source.file {
         None => String::new(),
         Some(path) => std::fs::read_to_string(path).map_err(|reason| {
@@ -45,7 +57,17 @@ pub fn load(source: &Source<'_>) -> Result<Loaded, Invalid> {
     let name = source
         .file
         .map_or_else(|| "config".to_owned(), |path| path.display().to_string());
-    load_text(&name, &text, &source.environment)
+    let (settings, mut problems) = examine(&name, &text, &source.environment)?;
+    problems.extend(check(&settings));
+    finish(settings, problems)
+}
+
+fn finish(settings: Settings, problems: Vec<Problem>) -> Result<Loaded, Invalid> {
+    if problems.is_empty() {
+        Ok(settings)
+    } else {
+        Err(Invalid(problems))
+    }
 }
 
 /// [`load`] with the file's content at hand; `name` is used in errors.
@@ -54,6 +76,16 @@ pub fn load_text(
     text: &str,
     environment: &[(String, String)],
 ) -> Result<Loaded, Invalid> {
+    let (settings, problems) = examine(name, text, environment)?;
+    finish(settings, problems)
+}
+
+/// What can be read, and everything that is wrong with the rest.
+fn examine(
+    name: &str,
+    text: &str,
+    environment: &[(String, String)],
+) -> Result<(Settings, Vec<Problem>), Invalid> {
     let mut merged: Table = toml::from_str(DEFAULT_TOML)
         .map_err(|reason| Invalid(vec![Problem::new("default.toml", reason.to_string())]))?;
     let file: Table = toml::from_str(text).map_err(|reason| {
@@ -139,10 +171,22 @@ pub fn parse<T: DeserializeOwned>(table: Table, prefix: &str) -> Result<T, Inval
 }
 
 fn parse_with<T: DeserializeOwned>(
-    mut table: Table,
+    table: Table,
     prefix: &str,
     raw: &BTreeMap<String, String>,
 ) -> Result<T, Invalid> {
+    match parse_all(table, prefix, raw) {
+        (Some(value), problems) if problems.is_empty() => Ok(value),
+        (_, problems) => Err(Invalid(problems)),
+    }
+}
+
+/// Reads what can be read, with defaults in the place of what is broken, and says what that is.
+fn parse_all<T: DeserializeOwned>(
+    mut table: Table,
+    prefix: &str,
+    raw: &BTreeMap<String, String>,
+) -> (Option<T>, Vec<Problem>) {
     let mut problems: Vec<Problem> = Vec::new();
     let mut swapped: Vec<String> = Vec::new();
     loop {
@@ -155,11 +199,7 @@ fn parse_with<T: DeserializeOwned>(
                     let message = "unknown key; see default.toml for the keys there are";
                     problems.push(Problem::new(join(prefix, &key), message));
                 }
-                return if problems.is_empty() {
-                    Ok(value)
-                } else {
-                    Err(Invalid(problems))
-                };
+                return (Some(value), problems);
             }
             Err(error) => error,
         };
@@ -173,13 +213,15 @@ fn parse_with<T: DeserializeOwned>(
             swapped.push(key);
             continue;
         }
-        let message = error.inner().to_string().trim_end().to_owned();
+        let message = error.inner().to_string();
+        // TOML adds a line that names the key, which is said already.
+        let message = message.lines().next().unwrap_or_default().to_owned();
         let seen = problems.iter().any(|problem| problem.key == key);
         if !seen {
             problems.push(Problem::new(&key, message));
         }
         if seen || !repair(&mut table, &steps, prefix) {
-            return Err(Invalid(problems));
+            return (None, problems);
         }
     }
 }
@@ -231,7 +273,7 @@ fn read(
     mut table: Table,
     raw: &BTreeMap<String, String>,
     mut problems: Vec<Problem>,
-) -> Result<Loaded, Invalid> {
+) -> Result<(Settings, Vec<Problem>), Invalid> {
     let channels = take_map(&mut table, "channels", &mut problems);
     let organizations = take_map(&mut table, "organizations", &mut problems);
 
@@ -244,17 +286,15 @@ fn read(
                     Table::new()
                 }
             };
-            match parse_with(table, $name, raw) {
-                Ok(section) => Some(section),
-                Err(mut invalid) => {
-                    problems.append(&mut invalid.0);
-                    None
-                }
+            {
+                let (section, mut found) = parse_all(table, $name, raw);
+                problems.append(&mut found);
+                section.or_else(|| default_section($name))
             }
         }};
     }
     let demo: Option<crate::Demo> = section!("demo");
-    let mut settings = (|| {
+    let settings = (|| {
         // Each section is read even when an earlier one failed, so that all mistakes show.
         let data = section!("data");
         let bus = section!("bus");
@@ -294,14 +334,20 @@ fn read(
     let with_demo = demo.is_some_and(|demo| demo.enabled);
     let organizations = read_organizations(organizations, with_demo, raw, &mut problems);
     let channels = read_channels(channels, &organizations, with_demo, &mut problems);
-    if let Some(settings) = &mut settings {
-        settings.organizations = organizations;
-        settings.channels = channels;
-        check(settings, &mut problems);
-    }
-    match settings {
-        Some(settings) if problems.is_empty() => Ok(settings),
-        _ => Err(Invalid(problems)),
+    let Some(mut settings) = settings else {
+        return Err(Invalid(problems));
+    };
+    settings.organizations = organizations;
+    settings.channels = channels;
+    check(&settings, &mut problems);
+    Ok((settings, problems))
+}
+
+/// A table as it is when nobody changes it.
+fn default_section<T: DeserializeOwned>(name: &str) -> Option<T> {
+    match default_of(&[name.to_owned()])? {
+        Value::Table(table) => parse(table, name).ok(),
+        _ => None,
     }
 }
 
@@ -351,12 +397,13 @@ fn read_organizations(
             ));
             continue;
         }
-        match parse_with::<Organization>(table, &path, raw) {
-            Ok(organization) => {
-                organizations.insert(id, organization);
-            }
-            Err(mut invalid) => problems.append(&mut invalid.0),
-        }
+        let organization =
+            parse_with::<Organization>(table, &path, raw).unwrap_or_else(|mut invalid| {
+                problems.append(&mut invalid.0);
+                // Known all the same: its channels are not to blame.
+                Organization { name: id.clone() }
+            });
+        organizations.insert(id, organization);
     }
     organizations
 }
@@ -435,6 +482,30 @@ fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     for (key, value) in positive {
         if value == 0 {
             problems.push(Problem::new(key, "must be at least 1"));
+        }
+    }
+    let lasting = [
+        ("bus.publish_deadline", settings.bus.publish_deadline),
+        ("bus.connect_deadline", settings.bus.connect_deadline),
+        (
+            "store.statement_deadline",
+            settings.store.statement_deadline,
+        ),
+        (
+            "ingress.request_deadline",
+            settings.ingress.request_deadline,
+        ),
+        ("api.request_deadline", settings.api.request_deadline),
+        ("lanes.claim_interval", settings.lanes.claim_interval),
+        ("lanes.hold_limit", settings.lanes.hold_limit),
+        ("delivery.retry_base", settings.delivery.retry_base),
+        ("delivery.send_deadline", settings.delivery.send_deadline),
+        ("webhooks.retry_base", settings.webhooks.retry_base),
+        ("webhooks.deadline", settings.webhooks.deadline),
+    ];
+    for (key, duration) in lasting {
+        if duration.is_zero() {
+            problems.push(Problem::new(key, "must be longer than 0s"));
         }
     }
     if settings.bus.heartbeat.as_secs() < 1 {

@@ -85,6 +85,7 @@ fn every_mistake_is_reported_at_once_with_its_key() {
             "TRIBUTARY_BUSURL",
             "bus.heartbeat",
             "bus.publish_window",
+            "bus.url",
             "channels.Shop",
             "channels.bot.organization",
             "ingress.bodylimit",

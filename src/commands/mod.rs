@@ -49,16 +49,11 @@ pub async fn execute(arguments: Arguments) -> Result<ExitCode> {
 
 /// Reads the settings, and lets every connector check its accounts: nothing starts on a wrong config.
 fn load(file: Option<&Path>) -> Result<Settings, Invalid> {
-    let settings = tributary_config::load(&Source {
+    let source = Source {
         file,
         environment: std::env::vars().collect(),
-    })?;
-    let problems = tributary_connectors::registry::check(&settings);
-    if problems.is_empty() {
-        Ok(settings)
-    } else {
-        Err(Invalid(problems))
-    }
+    };
+    tributary_config::load_with(&source, tributary_connectors::registry::check)
 }
 
 /// The bus, for a command that looks at it from outside; fails when it is not there.

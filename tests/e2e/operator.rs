@@ -20,28 +20,15 @@ fn check_reports_every_mistake_with_its_key_and_what_to_do() {
     "#;
     let (status, out, err) = Spawn::new(&["check"]).config(config).output(folder.path());
     assert_eq!(status.code(), Some(2), "{out}{err}");
-    assert!(err.contains("lanes.prefetch: invalid type"), "{err}");
-    let (status, out, err) = Spawn::new(&["check"])
-        .config(config.replace("\"lots\"", "5"))
-        .output(folder.path());
-    assert_eq!(status.code(), Some(2), "{out}{err}");
-    assert!(
-        err.contains("bus.url: must be \"embedded\" or start with amqp://"),
-        "{err}"
-    );
-    let (status, out, err) = Spawn::new(&["check"])
-        .config(
-            config
-                .replace("\"lots\"", "5")
-                .replace("mqtt://nowhere", "embedded"),
-        )
-        .output(folder.path());
-    assert_eq!(status.code(), Some(2), "{out}{err}");
-    assert!(err.contains("channels.chat.colour: unknown key"), "{err}");
-    assert!(
-        err.contains("channels.bot.kind") && err.contains("telegram"),
-        "{err}"
-    );
+    for mistake in [
+        "bus.url: must be \"embedded\" or start with amqp://",
+        "lanes.prefetch: invalid type",
+        "channels.chat.colour: unknown key",
+        "channels.bot.kind",
+        "4 problem(s)",
+    ] {
+        assert!(err.contains(mistake), "no {mistake:?} in {err}");
+    }
 }
 
 #[test]
