@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -61,10 +61,7 @@ pub async fn measure(system: &System, load: Load, count: usize) -> Result<Measur
                 .post(&url)
                 .header("x-telegram-bot-api-secret-token", &secret)
                 .json(&update(id));
-            async move {
-                request.send().await?.error_for_status()?;
-                anyhow::Ok(())
-            }
+            deliver(request)
         }
     };
     let mut tasks = JoinSet::new();
@@ -127,6 +124,20 @@ pub async fn measure(system: &System, load: Load, count: usize) -> Result<Measur
         p50: at(0.5),
         p99: at(0.99),
     })
+}
+
+/// Posts as a provider does: again, for as long as it is asked to come back later.
+async fn deliver(request: reqwest::RequestBuilder) -> Result<()> {
+    for _ in 0..100 {
+        let again = request.try_clone().context("the body can be sent again")?;
+        let answer = again.send().await?;
+        if answer.status() != reqwest::StatusCode::SERVICE_UNAVAILABLE {
+            answer.error_for_status()?;
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    anyhow::bail!("refused 100 times")
 }
 
 /// A text message of about 1 KiB, as Telegram posts it.
