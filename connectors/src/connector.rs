@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 use tributary_base::database::Database;
 use tributary_bus::{
     Address, Bus, MessageId,
-    message::{Content, Inbound},
+    message::{Content, Inbound, Raw},
 };
 use tributary_config::{Channel, Settings};
 use url::Url;
 
-use crate::{InboundSink, Pace};
+use crate::{CallLog, Capabilities, InboundSink, MediaAccess, MediaSource, Pace};
 
 /// One channel account, ready to work.
 #[async_trait]
@@ -27,6 +27,34 @@ pub trait Connector: Send + Sync + 'static {
     /// # Errors
     /// One of the closed list; the harness turns it into retry, pause, failure or a status.
     async fn send(&self, part: &Part, context: &SendContext) -> Result<Receipt, SendError>;
+
+    /// Changes or reacts to what is in the channel, or shows that we write or have read. Asked only for what the
+    /// capabilities name.
+    ///
+    /// # Errors
+    /// As for `send`; repeating an action must be harmless.
+    async fn act(&self, action: &Action, context: &SendContext) -> Result<(), SendError> {
+        let (_, _) = (action, context);
+        Err(SendError::Rejected {
+            code: "not_supported".to_owned(),
+            reason: "the channel cannot do this".to_owned(),
+        })
+    }
+
+    /// What must never be readable in the channel log: tokens, passwords.
+    fn secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Inbound media that has to be fetched from the provider.
+    fn media(&self) -> Option<&dyn MediaSource> {
+        None
+    }
+
+    /// Reads stored payloads again; `None` where they are not kept.
+    fn replay(&self) -> Option<&dyn Replay> {
+        None
+    }
 
     /// Serves HTTP requests to `/channels/<channel id>/...`: provider webhooks, and pages of the channel's own.
     fn webhook(&self) -> Option<&dyn Webhook> {
@@ -62,6 +90,15 @@ pub trait Webhook: Send + Sync {
         request: http::Request<Bytes>,
         peer: IpAddr,
     ) -> Result<Received, ReceiveError>;
+}
+
+/// Stored payloads, read again by the present parser.
+pub trait Replay: Send + Sync {
+    /// What the payload says, with the same ids as the first time. Causes no effect.
+    ///
+    /// # Errors
+    /// It is not a payload of this channel.
+    fn read(&self, raw: &Raw) -> Result<Vec<Inbound>, ReceiveError>;
 }
 
 /// A connection that the account holds.
@@ -205,29 +242,30 @@ pub enum Scope {
     Account,
 }
 
-/// What a channel carries; grows with the content model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capabilities {
-    /// Longest text of one part.
-    pub text: TextLimit,
-    /// Whether the provider recognises a repeated send by a key of ours, so that an uncertain one is simply repeated.
-    pub idempotent: bool,
-}
-
-/// A limit with its unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TextLimit {
-    Characters(usize),
-    Utf16Units(usize),
-    Bytes(usize),
-}
-
 /// One provider send of a delivery.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
     /// 0 for the first.
     pub index: u32,
     pub content: Content,
+}
+
+/// Something to be done that sends no new message.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Our message now says this. As many parts as it was sent in, each with its provider's id.
+    Edit { parts: Vec<(String, Part)> },
+    /// Our message is taken back, all its parts.
+    Delete { provider_ids: Vec<String> },
+    /// These are our reactions on a message; none takes them back.
+    React {
+        provider_id: String,
+        reactions: Vec<String>,
+    },
+    /// Somebody writes.
+    Typing,
+    /// We have read up to this message of the contact.
+    Read { provider_id: String },
 }
 
 /// What surrounds a part.
@@ -243,6 +281,8 @@ pub struct SendContext {
     pub idempotency_key: String,
     /// Time left for this call.
     pub deadline: Duration,
+    pub media: Arc<dyn MediaAccess>,
+    pub log: CallLog,
 }
 
 /// What the provider said.

@@ -6,49 +6,35 @@ use chrono::{SubsecRound, Utc};
 use tracing::{error, info, warn};
 use tributary_bus::{
     Address, ChannelId,
-    message::{ChannelHealth, Inbound, Origin},
+    message::{ChannelHealth, HealthState, Inbound, Origin},
 };
 
 use crate::InboundSink;
 
-/// What can be told of an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    Ok,
-    /// The provider cannot be used right now; it is tried again.
-    Down,
-    /// A person must act.
-    Misconfigured,
-}
-
-impl State {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Down => "down",
-            Self::Misconfigured => "misconfigured",
-        }
-    }
-}
-
 /// The state that was told last; `None`: nothing yet.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    told: Mutex<Option<State>>,
+    told: Mutex<Option<HealthState>>,
 }
 
 impl Health {
     /// Takes note of a state. A change is logged and published; when publishing fails it is told the next time.
-    pub(crate) async fn note(&self, sink: &InboundSink, state: State, reason: &str) {
+    pub(crate) async fn note(&self, sink: &InboundSink, state: HealthState, reason: &str) {
         let Some(before) = self.change(state) else {
             return;
         };
         let channel_id = sink.channel();
         match (state, before) {
-            (State::Ok, None) => {}
-            (State::Ok, Some(_)) => info!(%channel_id, "channel works again"),
-            (State::Down, _) => warn!(%channel_id, reason, "provider cannot be used; trying again"),
-            (State::Misconfigured, _) => {
+            (HealthState::Ok, None) => {}
+            (HealthState::Ok, Some(_)) => info!(%channel_id, "channel works again"),
+            (HealthState::Starting, _) => {}
+            (HealthState::Degraded, _) => {
+                warn!(%channel_id, reason, "channel works, but not as it should")
+            }
+            (HealthState::Down, _) => {
+                warn!(%channel_id, reason, "provider cannot be used; trying again")
+            }
+            (HealthState::Misconfigured, _) => {
                 error!(%channel_id, reason, "channel is misconfigured; somebody must act");
             }
         }
@@ -60,13 +46,13 @@ impl Health {
     }
 
     /// The state before, when this is another one.
-    fn change(&self, state: State) -> Option<Option<State>> {
+    fn change(&self, state: HealthState) -> Option<Option<HealthState>> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         (*told != Some(state)).then(|| told.replace(state))
     }
 }
 
-fn event(channel: &ChannelId, state: State, reason: &str) -> Inbound {
+fn event(channel: &ChannelId, state: HealthState, reason: &str) -> Inbound {
     Inbound::Health(ChannelHealth {
         origin: Origin {
             channel_id: channel.clone(),
@@ -74,8 +60,9 @@ fn event(channel: &ChannelId, state: State, reason: &str) -> Inbound {
             occurred_at: Utc::now().trunc_subsecs(3),
             raw: None,
         },
-        state: state.as_str().to_owned(),
+        state,
         reason: reason.to_owned(),
+        action: None,
         extra: serde_json::Map::new(),
     })
 }

@@ -3,10 +3,13 @@
 //! Knows no conversation, no agent and not the router. A channel folder never imports another.
 
 mod accounts;
+mod call_log;
+mod capabilities;
 mod connector;
 mod delivery;
 mod health;
 mod ledger;
+mod media;
 mod pace;
 pub mod registry;
 pub mod server;
@@ -18,13 +21,18 @@ mod testing;
 mod widget;
 
 pub use accounts::{Account, Accounts};
+pub use call_log::{Call, CallLog, CallSink};
+pub use capabilities::{
+    Capabilities, CarouselLimits, ChoiceLimits, Markup, MediaLimit, MediaLimits, Receipts, Support,
+    TextLimit,
+};
 pub use connector::{
-    Asset, Capabilities, Connector, Context, Factory, Frame, Part, Receipt, ReceiveError, Received,
-    Scope, SendContext, SendError, Session, Socket, SocketClosed, Sockets, TextLimit, Visit,
-    Webhook,
+    Action, Asset, Connector, Context, Factory, Frame, Part, Receipt, ReceiveError, Received,
+    Replay, Scope, SendContext, SendError, Session, Socket, SocketClosed, Sockets, Visit, Webhook,
 };
 pub use delivery::ConnectorAttendant;
 pub use ledger::{Ledger, LedgerError};
+pub use media::{FetchError, MediaAccess, MediaSource, MediaStream, NoMedia};
 pub use pace::{Bucket, Buckets, Pace, Rate};
 pub use sink::{InboundSink, SinkError};
 pub use store::{ConnectorStore, migrations};

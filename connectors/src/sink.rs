@@ -9,7 +9,8 @@ use tributary_bus::{
     Payload, Publication,
     message::{
         ChannelHealth, ContactJoined, ContactLeft, ContactRead, ContactTyping, Inbound,
-        MessageDeleted, MessageEdited, MessageReacted, MessageStatus,
+        MessageChangeFailed, MessageDeleted, MessageEdited, MessageMedia, MessageReacted,
+        MessageStatus,
     },
 };
 use tributary_config::{Channel, Settings};
@@ -103,7 +104,9 @@ impl InboundSink {
             Inbound::Deleted(payload) => self.wrap(id, event, payload),
             Inbound::Reacted(payload) => self.wrap(id, event, payload),
             Inbound::Status(payload) => self.wrap(id, event, payload),
-            Inbound::Joined(payload) => self.wrap(id, event, payload),
+            Inbound::Media(payload) => self.wrap(id, event, payload.as_ref()),
+            Inbound::ChangeFailed(payload) => self.wrap(id, event, payload),
+            Inbound::Joined(payload) => self.wrap(id, event, payload.as_ref()),
             Inbound::Left(payload) => self.wrap(id, event, payload),
             Inbound::Typing(payload) => self.wrap(id, event, payload),
             Inbound::Read(payload) => self.wrap(id, event, payload),
@@ -167,6 +170,16 @@ fn event_id(channel: &ChannelId, event: &Inbound) -> EventId {
             ));
             EventId::derived(&[channel, MessageStatus::TYPE, &message, &news])
         }
+        Inbound::Media(media) => {
+            let (message, index) = (media.message_id.to_string(), media.index.to_string());
+            let news = digest(&media.media);
+            EventId::derived(&[channel, MessageMedia::TYPE, &message, &index, &news])
+        }
+        Inbound::ChangeFailed(failed) => {
+            let message = failed.message_id.to_string();
+            let news = digest(&(failed.change, &failed.failure));
+            EventId::derived(&[channel, MessageChangeFailed::TYPE, &message, &at, &news])
+        }
         Inbound::Joined(joined) => {
             let how = digest(&(joined.reason, &joined.payload));
             EventId::derived(&[channel, ContactJoined::TYPE, address, &at, &how])
@@ -181,7 +194,7 @@ fn event_id(channel: &ChannelId, event: &Inbound) -> EventId {
             EventId::derived(&[channel, ContactRead::TYPE, address, &up_to])
         }
         Inbound::Health(health) => {
-            EventId::derived(&[channel, ChannelHealth::TYPE, &at, &health.state])
+            EventId::derived(&[channel, ChannelHealth::TYPE, &at, health.state.as_str()])
         }
     }
 }
@@ -201,8 +214,9 @@ mod tests {
     use tributary_bus::{
         Address, MessageId,
         message::{
-            Content, Failure, FailureCode, JoinReason, LeaveReason, MessageReceived, Origin,
-            Profile, Raw, Status,
+            Attribution, Content, Failure, FailureCode, HealthState, JoinReason, LeaveReason,
+            Media, MediaState, MessageChange, MessageContext, MessageReceived, Origin, Profile,
+            Raw, SentBy, Status,
         },
     };
 
@@ -247,13 +261,14 @@ mod tests {
     }
 
     fn joined(second: i64, payload: Option<&str>) -> Inbound {
-        Inbound::Joined(ContactJoined {
+        Inbound::Joined(Box::new(ContactJoined {
             origin: origin(second),
             contact: Profile::default(),
             reason: JoinReason::Started,
             payload: payload.map(str::to_owned),
+            attribution: Attribution::default(),
             extra: Map::new(),
-        })
+        }))
     }
 
     fn reacted(second: i64, reactions: &[&str]) -> Inbound {
@@ -273,6 +288,9 @@ mod tests {
             contact: Profile::default(),
             content: Content::text("hello"),
             reply_to: None,
+            sent_by: SentBy::Contact,
+            context: MessageContext::default(),
+            replayed: false,
             extra: Map::new(),
         }))
     }
@@ -305,11 +323,36 @@ mod tests {
                 extra: Map::new(),
             })
         };
-        let health = |state: &str| {
+        let health = |state: HealthState| {
             Inbound::Health(ChannelHealth {
                 origin: origin(1),
-                state: state.to_owned(),
+                state,
                 reason: "because".to_owned(),
+                action: None,
+                extra: Map::new(),
+            })
+        };
+        let media = |index, state| {
+            Inbound::Media(Box::new(MessageMedia {
+                origin: origin(1),
+                message_id: message("7:1"),
+                index,
+                media: Media {
+                    state,
+                    ..Media::default()
+                },
+                extra: Map::new(),
+            }))
+        };
+        let refused = |change| {
+            Inbound::ChangeFailed(MessageChangeFailed {
+                origin: origin(1),
+                message_id: message("7:1"),
+                change,
+                failure: Failure {
+                    code: FailureCode::Rejected,
+                    reason: "no".to_owned(),
+                },
                 extra: Map::new(),
             })
         };
@@ -336,8 +379,13 @@ mod tests {
             typing(2),
             read(1),
             read(2),
-            health("ok"),
-            health("down"),
+            health(HealthState::Ok),
+            health(HealthState::Down),
+            media(0, MediaState::Ready),
+            media(1, MediaState::Ready),
+            media(0, MediaState::Failed),
+            refused(MessageChange::Edit),
+            refused(MessageChange::Delete),
         ]
     }
 

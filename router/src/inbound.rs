@@ -200,6 +200,8 @@ fn make_storable(inbound: &mut Inbound) {
         Inbound::Edited(event) => &mut event.origin,
         Inbound::Deleted(event) => &mut event.origin,
         Inbound::Reacted(event) => &mut event.origin,
+        Inbound::Media(event) => &mut event.origin,
+        Inbound::ChangeFailed(event) => &mut event.origin,
         Inbound::Left(event) => &mut event.origin,
         Inbound::Typing(event) => &mut event.origin,
         Inbound::Read(event) => &mut event.origin,

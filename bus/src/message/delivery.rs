@@ -37,19 +37,35 @@ delivery!(
         reply_to: Option<String>,
         /// When the message was accepted from its author; its age counts from here.
         created_at: DateTime<Utc>,
+        #[serde(default, skip_serializing_if = "Priority::is_reply")]
+        priority: Priority,
     }
 );
 delivery!(
     /// Change a message that was sent.
-    DeliveryEdit { message_id: MessageId, provider_ids: Vec<String>, content: Content }
+    DeliveryEdit {
+        message_id: MessageId,
+        /// Of its parts, in order.
+        provider_ids: Vec<String>,
+        content: Content,
+    }
 );
 delivery!(
     /// Take back a message that was sent.
-    DeliveryDelete { message_id: MessageId, provider_ids: Vec<String> }
+    DeliveryDelete {
+        message_id: MessageId,
+        /// Of its parts, in order.
+        provider_ids: Vec<String>,
+    }
 );
 delivery!(
-    /// React to a message of the contact.
-    DeliveryReact { provider_id: String, reactions: Vec<String> }
+    /// React to a message, of the contact or of ours.
+    DeliveryReact {
+        message_id: MessageId,
+        provider_id: String,
+        /// All reactions that are to be on it from us; none takes them back.
+        reactions: Vec<String>,
+    }
 );
 delivery!(
     /// Show that somebody is writing.
@@ -59,3 +75,21 @@ delivery!(
     /// Tell the channel that the contact's messages were read up to one of them.
     DeliveryRead { provider_id: String }
 );
+
+/// What goes first where a channel is at its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Somebody waits for it.
+    #[default]
+    Reply,
+    /// One of many: a campaign, a notice to everybody.
+    Bulk,
+}
+
+impl Priority {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+    fn is_reply(&self) -> bool {
+        *self == Self::Reply
+    }
+}

@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Content, Failure, Status};
+use super::{
+    Attribution, Content, Degradation, Failure, HealthState, Media, MessageContext, Profile, Status,
+};
 use crate::{Address, ChannelId, Envelope, EnvelopeError, MessageId, Payload};
 
 /// Where an inbound event comes from; part of every event of a connector.
@@ -35,27 +37,6 @@ impl std::fmt::Debug for Raw {
     }
 }
 
-/// What a channel tells about a person.
-#[derive(Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Profile {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// BCP 47: `uk`, `en-GB`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub locale: Option<String>,
-    /// The handle in the channel, without `@`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    #[serde(flatten)]
-    pub extra: Map<String, Value>,
-}
-
-impl std::fmt::Debug for Profile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Profile")
-    }
-}
-
 /// A contact wrote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MessageReceived {
@@ -69,8 +50,66 @@ pub struct MessageReceived {
     /// The provider's id of the message this one answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
+    #[serde(default, skip_serializing_if = "SentBy::is_contact")]
+    pub sent_by: SentBy,
+    #[serde(default, skip_serializing_if = "MessageContext::is_empty")]
+    pub context: MessageContext,
+    /// Read again from a stored payload by a later parser: it may tell more than what is stored, and never anything new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// Who wrote what came over a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SentBy {
+    #[default]
+    Contact,
+    /// The owner of the account, in the provider's own app; it reached the contact already.
+    Account,
+}
+
+impl SentBy {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+    fn is_contact(&self) -> bool {
+        *self == Self::Contact
+    }
+}
+
+/// Media of a message has arrived, or cannot be had.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MessageMedia {
+    pub origin: Origin,
+    pub message_id: MessageId,
+    /// Its place among the media of the message's content, from 0; see [`Content::media`].
+    pub index: u32,
+    /// Takes the place of the pending one.
+    pub media: Media,
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// A change of one of our messages was refused for good: the message stands in the channel as it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MessageChangeFailed {
+    pub origin: Origin,
+    /// The message that was to be changed, or reacted to.
+    pub message_id: MessageId,
+    pub change: MessageChange,
+    pub failure: Failure,
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// What was to happen to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageChange {
+    Edit,
+    Delete,
+    React,
 }
 
 /// A contact changed a message.
@@ -120,9 +159,9 @@ pub struct MessageStatus {
     /// It may have been sent twice, or not at all: the outcome of a try is unknown.
     #[serde(default)]
     pub uncertain: bool,
-    /// What had to be changed to fit the channel, in words for a person.
+    /// What had to be changed to fit the channel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub degraded: Vec<String>,
+    pub degraded: Vec<Degradation>,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -136,6 +175,8 @@ pub struct ContactJoined {
     /// The deep link's payload, e.g. of `/start <payload>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
+    #[serde(default, skip_serializing_if = "Attribution::is_empty")]
+    pub attribution: Attribution,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -188,19 +229,25 @@ pub struct ContactRead {
     pub extra: Map<String, Value>,
 }
 
-/// How a channel account is doing. Its origin's address is empty.
+/// How a channel account is doing since `origin.occurred_at`. Its origin's address is empty.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChannelHealth {
     pub origin: Origin,
-    /// `ok`, `degraded`, `down`, `misconfigured`.
-    pub state: String,
-    /// For a person: what happened and what to do.
+    pub state: HealthState,
+    /// For a person: what happened.
     pub reason: String,
+    /// For a person: what to do about it; absent when nothing is to be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 /// Every event a connector can send.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the common ones are boxed; the others are rare and short-lived"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Inbound {
     Received(Box<MessageReceived>),
@@ -208,7 +255,9 @@ pub enum Inbound {
     Deleted(MessageDeleted),
     Reacted(MessageReacted),
     Status(MessageStatus),
-    Joined(ContactJoined),
+    Media(Box<MessageMedia>),
+    ChangeFailed(MessageChangeFailed),
+    Joined(Box<ContactJoined>),
     Left(ContactLeft),
     Typing(ContactTyping),
     Read(ContactRead),
@@ -227,7 +276,9 @@ impl Inbound {
             MessageDeleted::TYPE => Self::Deleted(envelope.payload()?),
             MessageReacted::TYPE => Self::Reacted(envelope.payload()?),
             MessageStatus::TYPE => Self::Status(envelope.payload()?),
-            ContactJoined::TYPE => Self::Joined(envelope.payload()?),
+            MessageMedia::TYPE => Self::Media(Box::new(envelope.payload()?)),
+            MessageChangeFailed::TYPE => Self::ChangeFailed(envelope.payload()?),
+            ContactJoined::TYPE => Self::Joined(Box::new(envelope.payload()?)),
             ContactLeft::TYPE => Self::Left(envelope.payload()?),
             ContactTyping::TYPE => Self::Typing(envelope.payload()?),
             ContactRead::TYPE => Self::Read(envelope.payload()?),
@@ -244,6 +295,8 @@ impl Inbound {
             Self::Deleted(event) => &event.origin,
             Self::Reacted(event) => &event.origin,
             Self::Status(event) => &event.origin,
+            Self::Media(event) => &event.origin,
+            Self::ChangeFailed(event) => &event.origin,
             Self::Joined(event) => &event.origin,
             Self::Left(event) => &event.origin,
             Self::Typing(event) => &event.origin,

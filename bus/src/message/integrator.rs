@@ -4,11 +4,14 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Content, Failure, Status};
+use super::{
+    Content, Degradation, Failure, HealthState, Identifier, Media, MessageChange, MessageContext,
+    Status, Touch,
+};
 use crate::{Address, AgentId, ChannelId, ContactId, ConversationId, MessageId};
 
 /// Every event type an endpoint can subscribe to, without version.
-pub const EVENT_TYPES: [&str; 15] = [
+pub const EVENT_TYPES: [&str; 18] = [
     "conversation.created",
     "conversation.queued",
     "conversation.assigned",
@@ -19,6 +22,9 @@ pub const EVENT_TYPES: [&str; 15] = [
     "message.status_changed",
     "message.edited",
     "message.deleted",
+    "message.updated",
+    "message.reactions_changed",
+    "message.change_refused",
     "contact.created",
     "contact.updated",
     "contact.blocked",
@@ -34,6 +40,14 @@ pub struct ContactView {
     pub address: Address,
     pub name: Option<String>,
     pub locale: Option<String>,
+    /// The handle in the channel, without `@`.
+    pub username: Option<String>,
+    pub avatar: Option<Media>,
+    pub identifiers: Vec<Identifier>,
+    /// What brought the contact first, as far as the channel tells.
+    pub first_touch: Option<Touch>,
+    /// What brought the contact last.
+    pub last_touch: Option<Touch>,
     /// Whether the contact can be written to.
     pub blocked: bool,
     pub created_at: DateTime<Utc>,
@@ -89,6 +103,15 @@ pub struct MessageView {
     /// The outcome of a send is unknown; see `status`.
     pub uncertain: bool,
     pub failure: Option<Failure>,
+    /// What had to be changed to fit the channel.
+    pub degraded: Vec<Degradation>,
+    /// The message of the conversation that it answers, when it is known.
+    pub reply_to: Option<MessageId>,
+    pub context: MessageContext,
+    /// What is on it: the contact's reactions on a message of ours, ours on one of the contact's.
+    pub reactions: Vec<String>,
+    pub edited_at: Option<DateTime<Utc>>,
+    pub deleted_at: Option<DateTime<Utc>>,
     /// Place in the conversation.
     pub seq: i64,
     pub created_at: DateTime<Utc>,
@@ -124,6 +147,8 @@ pub enum Author {
     },
     /// Sent through the API without naming an agent.
     Api,
+    /// The owner of the account, in the provider's own app.
+    Account,
 }
 
 /// Who got a conversation, and why.
@@ -166,6 +191,12 @@ events! {
     MessageContentEdited { message: MessageView }
     /// A message was taken back.
     MessageRemoved { message: MessageView }
+    /// More is known of a message: its media arrived, or a later version could read more of it.
+    MessageUpdated { message: MessageView }
+    /// A reaction was put on a message or taken back.
+    MessageReactionsChanged { message: MessageView }
+    /// The channel refused to change a message; there it stands as it was.
+    MessageChangeRefused { message: MessageView, change: MessageChange, failure: Failure }
     /// Somebody new.
     ContactCreated {
         contact: ContactView,
@@ -181,8 +212,11 @@ events! {
     /// A channel account works better or worse than before.
     ChannelHealthChanged {
         channel_id: ChannelId,
-        /// `ok`, `degraded`, `down`, `misconfigured`.
-        state: String,
+        state: HealthState,
+        /// For a person: what happened.
         reason: String,
+        /// For a person: what to do about it.
+        action: Option<String>,
+        since: DateTime<Utc>,
     }
 }

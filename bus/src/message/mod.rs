@@ -1,28 +1,38 @@
 //! The normalized format: what happened in a channel, what is to be sent, what integrators are told.
 
 mod content;
+mod context;
 mod delivery;
 mod inbound;
 mod integrator;
+mod person;
 mod status;
 
-pub use content::{Content, Entity, EntityKind, Text, Unsupported};
+pub use content::{
+    Card, Carousel, Choice, ChoiceAction, ChoiceReply, ChoiceStyle, Choices, ContactCard, Content,
+    Email, Entity, EntityKind, Location, Media, MediaContent, MediaId, MediaState, Sticker,
+    Template, Text, Unsupported,
+};
+pub use context::{Degradation, DegradationCode, MessageContext};
 pub use delivery::{
     DeliveryDelete, DeliveryEdit, DeliveryReact, DeliveryRead, DeliverySend, DeliveryTyping,
+    Priority,
 };
 pub use inbound::{
     ChannelHealth, ContactJoined, ContactLeft, ContactRead, ContactTyping, Inbound, JoinReason,
-    LeaveReason, MessageDeleted, MessageEdited, MessageReacted, MessageReceived, MessageStatus,
-    Origin, Profile, Raw,
+    LeaveReason, MessageChange, MessageChangeFailed, MessageDeleted, MessageEdited, MessageMedia,
+    MessageReacted, MessageReceived, MessageStatus, Origin, Raw, SentBy,
 };
 pub use integrator::{
     Assignment, Author, ChannelHealthChanged, ContactBlocked, ContactChanged, ContactCreated,
     ContactView, ConversationAssigned, ConversationCreated, ConversationQueued,
     ConversationSlaBreached, ConversationState, ConversationStatusChanged, ConversationUpdated,
-    ConversationView, Direction, EVENT_TYPES, MessageContentEdited, MessageCreated, MessageRemoved,
-    MessageStatusChanged, MessageView, NoteCreated,
+    ConversationView, Direction, EVENT_TYPES, MessageChangeRefused, MessageContentEdited,
+    MessageCreated, MessageReactionsChanged, MessageRemoved, MessageStatusChanged, MessageUpdated,
+    MessageView, NoteCreated,
 };
-pub use status::{Failure, FailureCode, Status};
+pub use person::{Attribution, Identifier, Profile, Touch, Utm};
+pub use status::{Failure, FailureCode, HealthState, Status};
 
 use crate::Payload;
 
@@ -43,6 +53,8 @@ payload! {
     MessageDeleted => "message.delete_received.v1",
     MessageReacted => "message.reacted.v1",
     MessageStatus => "message.status.v1",
+    MessageMedia => "message.media.v1",
+    MessageChangeFailed => "message.change_failed.v1",
     ContactJoined => "contact.joined.v1",
     ContactLeft => "contact.left.v1",
     ContactTyping => "contact.typing.v1",
@@ -64,6 +76,9 @@ payload! {
     MessageStatusChanged => "message.status_changed.v1",
     MessageContentEdited => "message.edited.v1",
     MessageRemoved => "message.deleted.v1",
+    MessageUpdated => "message.updated.v1",
+    MessageReactionsChanged => "message.reactions_changed.v1",
+    MessageChangeRefused => "message.change_refused.v1",
     ContactCreated => "contact.created.v1",
     ContactChanged => "contact.updated.v1",
     ContactBlocked => "contact.blocked.v1",

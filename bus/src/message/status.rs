@@ -97,6 +97,54 @@ pub enum FailureCode {
     Uncertain,
 }
 
+/// How a channel account is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// Nothing is known yet.
+    Starting,
+    Ok,
+    /// It works, and not as it should: slowly, or one way only.
+    Degraded,
+    /// The provider cannot be used right now; it is tried again.
+    Down,
+    /// A person must act.
+    Misconfigured,
+}
+
+impl HealthState {
+    /// Every state, from well to ill.
+    pub const ALL: [Self; 5] = [
+        Self::Starting,
+        Self::Ok,
+        Self::Degraded,
+        Self::Down,
+        Self::Misconfigured,
+    ];
+
+    /// As it is written in JSON and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+            Self::Misconfigured => "misconfigured",
+        }
+    }
+}
+
+impl std::str::FromStr for HealthState {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| format!("{text} is not a state of a channel"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

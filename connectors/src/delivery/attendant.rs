@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tributary_base::backoff::Backoff;
-use tributary_bus::{Attendant, Handler, Lane, Lease, Policy};
+use tributary_bus::{Attendant, Handler, Lane, Lease, Policy, message::HealthState};
 use tributary_config::Settings;
 
 use super::DeliveryHandler;
-use crate::{Account, Accounts, Ledger, ReceiveError, Session, health::State};
+use crate::{Account, Accounts, Ledger, ReceiveError, Session};
 
 /// A provider may ask for hours of silence; more than this is not believed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -91,7 +91,7 @@ impl Attendant for ConnectorAttendant {
                     let reason = reason.as_str();
                     account
                         .health
-                        .note(&account.sink, State::Misconfigured, reason)
+                        .note(&account.sink, HealthState::Misconfigured, reason)
                         .await;
                     tokio::select! {
                         () = stop.cancelled() => {}
@@ -116,6 +116,9 @@ async fn run(
         ended = &mut running => return ended,
         () = sleep(SETTLED_IN) => {}
     }
-    account.health.note(&account.sink, State::Ok, "").await;
+    account
+        .health
+        .note(&account.sink, HealthState::Ok, "")
+        .await;
     running.await
 }

@@ -24,13 +24,12 @@ use tributary_bus::{
     Envelope, Handler, Lease, MessageId, OrganizationId, Outcome, Payload, Work,
     message::{
         DeliveryDelete, DeliveryEdit, DeliveryReact, DeliveryRead, DeliverySend, DeliveryTyping,
-        Failure, FailureCode,
+        Failure, FailureCode, HealthState,
     },
 };
 
 use crate::{
-    Account, Part, Receipt, SendContext, SendError,
-    health::State,
+    Account, CallLog, NoMedia, Part, Receipt, SendContext, SendError,
     ledger::{Begun, Ending, Ledger, Noted, OnUnknown, PartKey, Settled, Try},
     registry::OnUncertain,
 };
@@ -261,7 +260,7 @@ impl DeliveryHandler {
     ) -> Result<Settled, Outcome> {
         let error = match self.call(delivery, part).await {
             Ok(receipt) => {
-                self.answered(State::Ok, "").await;
+                self.answered(HealthState::Ok, "").await;
                 return self.conclude(tried, Ok(receipt.provider_id), lease).await;
             }
             Err(error) => error,
@@ -304,6 +303,8 @@ impl DeliveryHandler {
             reply_to: delivery.reply_to.clone().filter(|_| part.index == 0),
             idempotency_key: format!("{}-{}", delivery.message_id, part.index),
             deadline: self.send_deadline,
+            media: Arc::new(NoMedia),
+            log: CallLog::nowhere(),
         };
         let started = Instant::now();
         let call = self.account.connector.send(part, &context);
@@ -321,7 +322,7 @@ impl DeliveryHandler {
         result
     }
 
-    async fn answered(&self, state: State, reason: &str) {
+    async fn answered(&self, state: HealthState, reason: &str) {
         self.account
             .health
             .note(&self.account.sink, state, reason)

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tributary_bus::{
     Outcome,
-    message::{Failure, FailureCode},
+    message::{Failure, FailureCode, HealthState},
 };
 
-use crate::{SendError, health::State, ledger::Ending};
+use crate::{SendError, ledger::Ending};
 
 /// Failures of the provider in a row after which the whole account waits instead of one recipient.
 const FAILURES_BEFORE_PAUSE: u32 = 5;
@@ -82,14 +82,14 @@ pub(super) fn judge(error: &SendError, circumstances: Circumstances) -> Verdict 
 }
 
 /// What an error tells about the account.
-pub(super) fn health(error: &SendError, failures: u32) -> Option<State> {
+pub(super) fn health(error: &SendError, failures: u32) -> Option<HealthState> {
     match error {
         SendError::Rejected { .. }
         | SendError::Unreachable { .. }
-        | SendError::RateLimited { .. } => Some(State::Ok),
-        SendError::Misconfigured { .. } => Some(State::Misconfigured),
+        | SendError::RateLimited { .. } => Some(HealthState::Ok),
+        SendError::Misconfigured { .. } => Some(HealthState::Misconfigured),
         SendError::Unavailable { .. } | SendError::Uncertain { .. } => {
-            (failures >= FAILURES_BEFORE_PAUSE).then_some(State::Down)
+            (failures >= FAILURES_BEFORE_PAUSE).then_some(HealthState::Down)
         }
     }
 }

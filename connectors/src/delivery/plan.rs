@@ -1,6 +1,8 @@
 //! From content to the parts that a channel can carry. Pure.
 
-use tributary_bus::message::{Content, Entity, Failure, FailureCode, Text};
+use tributary_bus::message::{
+    Content, Degradation, DegradationCode, Entity, Failure, FailureCode, Text,
+};
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::{Capabilities, Part, TextLimit};
@@ -11,7 +13,7 @@ pub(super) struct Plan {
     /// Never empty.
     pub parts: Vec<Part>,
     /// What had to be changed, in words for a person.
-    pub degraded: Vec<String>,
+    pub degraded: Vec<Degradation>,
 }
 
 /// Plans the same parts every time: a redelivery goes on where the ledger says.
@@ -24,11 +26,10 @@ pub(super) fn plan(content: &Content, capabilities: &Capabilities) -> Result<Pla
         Content::Unsupported(_) => {
             return Err(rejected("content of type unsupported is never sent"));
         }
-        Content::Other(other) => {
-            let kind = other.get("type").and_then(|kind| kind.as_str());
-            let kind = kind.unwrap_or("unknown");
+        other => {
             return Err(rejected(&format!(
-                "this channel cannot carry content of type {kind}"
+                "this channel cannot carry content of type {}",
+                other.kind()
             )));
         }
     };
@@ -38,7 +39,10 @@ pub(super) fn plan(content: &Content, capabilities: &Capabilities) -> Result<Pla
     }
     let degraded = match pieces.len() {
         1 => Vec::new(),
-        count => vec![format!("text split into {count} parts")],
+        count => vec![Degradation {
+            code: DegradationCode::TextSplit,
+            detail: format!("text split into {count} parts"),
+        }],
     };
     let parts = (0..)
         .zip(pieces)
@@ -110,6 +114,7 @@ fn longest_prefix(text: &str, limit: TextLimit) -> usize {
         TextLimit::Characters(most) => (most, count),
         TextLimit::Utf16Units(most) => (most, |text| text.encode_utf16().count()),
         TextLimit::Bytes(most) => (most, str::len),
+        TextLimit::SmsSegments(most) => (most * 67, |text| text.encode_utf16().count()),
     };
     let fitting = |pieces: &mut dyn Iterator<Item = (usize, &str)>| {
         let mut used = 0;
@@ -240,10 +245,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_carried_is_rejected() {
-        let capabilities = Capabilities {
-            text: TextLimit::Characters(10),
-            idempotent: false,
-        };
+        let capabilities = Capabilities::text_only(TextLimit::Characters(10));
         for content in [Content::unsupported("sticker"), Content::text("  ")] {
             let failure = plan(&content, &capabilities).expect_err("not sendable");
             assert_eq!(failure.code, FailureCode::Rejected);

@@ -5,8 +5,8 @@ use serde_json::Map;
 use tributary_bus::{
     ChannelId,
     message::{
-        ContactLeft, DeliverySend, Failure, FailureCode, Inbound, LeaveReason, MessageStatus,
-        Origin, Status,
+        ContactLeft, Degradation, DeliverySend, Failure, FailureCode, Inbound, LeaveReason,
+        MessageStatus, Origin, Status,
     },
 };
 
@@ -18,13 +18,13 @@ pub(super) struct Report {
     provider_ids: Vec<String>,
     failure: Option<Failure>,
     uncertain: bool,
-    degraded: Vec<String>,
+    degraded: Vec<Degradation>,
     at: DateTime<Utc>,
 }
 
 impl Report {
     /// Nothing has happened yet.
-    pub(super) fn new(degraded: Vec<String>) -> Self {
+    pub(super) fn new(degraded: Vec<Degradation>) -> Self {
         Self {
             provider_ids: Vec::new(),
             failure: None,

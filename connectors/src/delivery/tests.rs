@@ -9,7 +9,10 @@ use serde_json::{Map, json};
 use tributary_bus::{
     Address, Bus, ChannelId, ConversationId, Envelope, Handler, MessageId, OrganizationId, Outcome,
     Payload,
-    message::{Content, DeliverySend, DeliveryTyping, FailureCode, Inbound, MessageStatus, Status},
+    message::{
+        Content, DegradationCode, DeliverySend, DeliveryTyping, FailureCode, Inbound,
+        MessageStatus, Priority, Status,
+    },
 };
 
 use crate::{Scope, SendError, registry::OnUncertain};
@@ -25,6 +28,7 @@ fn delivery(content: Content) -> DeliverySend {
         content,
         reply_to: Some("5550001111:66".to_owned()),
         created_at: Utc::now(),
+        priority: Priority::default(),
         extra: Map::new(),
     }
 }
@@ -97,7 +101,8 @@ async fn a_long_text_goes_in_parts_and_goes_on_where_it_stopped() {
     );
     let status = world.status().await;
     assert_eq!(status.provider_ids, ["id-1", "id-3"]);
-    assert_eq!(status.degraded, ["text split into 2 parts"]);
+    let degraded: Vec<_> = status.degraded.iter().map(|d| d.code).collect();
+    assert_eq!(degraded, [DegradationCode::TextSplit]);
 }
 
 #[tokio::test]
@@ -363,7 +368,7 @@ async fn health(world: &mut World, count: usize) -> Vec<String> {
     let mut states = Vec::new();
     while states.len() < count {
         if let Inbound::Health(health) = world.event().await.1 {
-            states.push(health.state);
+            states.push(health.state.as_str().to_owned());
         }
     }
     states

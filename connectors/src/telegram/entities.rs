@@ -35,8 +35,9 @@ fn normalized_kind(entity: &wire::Entity) -> Option<EntityKind> {
         "italic" => EntityKind::Italic,
         "underline" => EntityKind::Underline,
         "strikethrough" => EntityKind::Strikethrough,
+        "spoiler" => EntityKind::Spoiler,
         "code" => EntityKind::Code,
-        "pre" => EntityKind::Pre,
+        "pre" => EntityKind::Pre { language: None },
         "blockquote" | "expandable_blockquote" => EntityKind::Quote,
         "text_link" => EntityKind::Link {
             url: entity.url.clone()?,
@@ -92,8 +93,9 @@ fn wire_kind(kind: &EntityKind) -> Option<(&'static str, Option<String>)> {
         EntityKind::Italic => ("italic", None),
         EntityKind::Underline => ("underline", None),
         EntityKind::Strikethrough => ("strikethrough", None),
+        EntityKind::Spoiler => ("spoiler", None),
         EntityKind::Code => ("code", None),
-        EntityKind::Pre => ("pre", None),
+        EntityKind::Pre { .. } => ("pre", None),
         EntityKind::Quote => ("blockquote", None),
         EntityKind::Link { url } => ("text_link", Some(url.clone())),
         EntityKind::Url
@@ -101,7 +103,9 @@ fn wire_kind(kind: &EntityKind) -> Option<(&'static str, Option<String>)> {
         | EntityKind::Phone
         | EntityKind::Mention
         | EntityKind::Hashtag
-        | EntityKind::Command => return None,
+        | EntityKind::Command
+        | EntityKind::ListItem
+        | EntityKind::Other(_) => return None,
     })
 }
 

@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256};
 use tributary_bus::{
     Address, ChannelId, MessageId,
     message::{
-        ContactJoined, ContactLeft, Content, Inbound, JoinReason, LeaveReason, MessageEdited,
-        MessageReacted, MessageReceived, Origin, Profile, Raw, Text, Unsupported,
+        Attribution, ContactJoined, ContactLeft, Content, Inbound, JoinReason, LeaveReason,
+        MessageContext, MessageEdited, MessageReacted, MessageReceived, Origin, Profile, Raw,
+        SentBy, Text, Unsupported,
     },
 };
 
@@ -93,7 +94,7 @@ impl Translator<'_> {
         if is_private(chat)
             && let Some(payload) = message.text.as_deref().and_then(start_payload)
         {
-            events.push(Inbound::Joined(ContactJoined {
+            events.push(Inbound::Joined(Box::new(ContactJoined {
                 origin: Origin {
                     raw: None,
                     ..origin.clone()
@@ -101,8 +102,9 @@ impl Translator<'_> {
                 contact: contact.clone(),
                 reason: JoinReason::Started,
                 payload: (!payload.is_empty()).then(|| payload.to_owned()),
+                attribution: Attribution::default(),
                 extra: Map::new(),
-            }));
+            })));
         }
         events.push(Inbound::Received(Box::new(MessageReceived {
             origin,
@@ -114,6 +116,9 @@ impl Translator<'_> {
                 .reply_to_message
                 .as_ref()
                 .and_then(|replied| self::provider_id(chat, replied.message_id)),
+            sent_by: SentBy::Contact,
+            context: MessageContext::default(),
+            replayed: false,
             extra: Map::new(),
         })));
         Some(Translated {
@@ -164,6 +169,9 @@ impl Translator<'_> {
                 extra,
             }),
             reply_to: self::provider_id(&chat, message.message_id),
+            sent_by: SentBy::Contact,
+            context: MessageContext::default(),
+            replayed: false,
             extra: Map::new(),
         }));
         Some(Translated {
@@ -201,7 +209,7 @@ impl Translator<'_> {
                 reason: LeaveReason::Blocked,
                 extra,
             })),
-            "member" => Some(Inbound::Joined(ContactJoined {
+            "member" => Some(Inbound::Joined(Box::new(ContactJoined {
                 origin,
                 contact: profile(chat, change.from.as_ref()),
                 reason: match before.as_deref() {
@@ -209,8 +217,9 @@ impl Translator<'_> {
                     _ => JoinReason::Started,
                 },
                 payload: None,
+                attribution: Attribution::default(),
                 extra,
-            })),
+            }))),
             _ => None,
         }
     }
@@ -264,6 +273,9 @@ impl Translator<'_> {
             contact,
             content: unsupported(kind, description),
             reply_to: None,
+            sent_by: SentBy::Contact,
+            context: MessageContext::default(),
+            replayed: false,
             extra: Map::new(),
         }))
     }
@@ -381,7 +393,7 @@ fn profile(chat: &Chat, from: Option<&User>) -> Profile {
         username: from
             .and_then(|user| user.username.clone())
             .or_else(|| chat.username.clone()),
-        extra: Map::new(),
+        ..Profile::default()
     }
 }
 

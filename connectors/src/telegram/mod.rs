@@ -64,10 +64,7 @@ impl Factory for Telegram {
                 connections: config.webhook_connections,
             });
         Ok(Arc::new(Self {
-            capabilities: Capabilities {
-                text: TextLimit::Utf16Units(TEXT_LIMIT),
-                idempotent: false,
-            },
+            capabilities: Capabilities::text_only(TextLimit::Utf16Units(TEXT_LIMIT)),
             way: session::Way {
                 client: Arc::clone(&client),
                 channel: ChannelId(context.channel.id.clone()),

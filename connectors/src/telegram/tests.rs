@@ -14,7 +14,9 @@ use tributary_config::{Secret, load_text};
 use tributary_simulators::telegram::{Options, TelegramSimulator};
 
 use super::{config::Config, inbound::to_events, outbound::to_request};
-use crate::{Context, InboundSink, Part, SendContext, registry, testing::PATIENCE};
+use crate::{
+    CallLog, Context, InboundSink, NoMedia, Part, SendContext, registry, testing::PATIENCE,
+};
 
 /// The fixtures of a folder by name.
 fn fixtures(folder: &str) -> BTreeMap<String, String> {
@@ -48,6 +50,8 @@ fn shown(event: &Inbound) -> Value {
         Inbound::Deleted(event) => ("deleted", serde_json::to_value(event)),
         Inbound::Reacted(event) => ("reacted", serde_json::to_value(event)),
         Inbound::Status(event) => ("status", serde_json::to_value(event)),
+        Inbound::Media(event) => ("media", serde_json::to_value(event)),
+        Inbound::ChangeFailed(event) => ("change_failed", serde_json::to_value(event)),
         Inbound::Joined(event) => ("joined", serde_json::to_value(event)),
         Inbound::Left(event) => ("left", serde_json::to_value(event)),
         Inbound::Typing(event) => ("typing", serde_json::to_value(event)),
@@ -123,6 +127,8 @@ fn context(to: &str, reply_to: Option<&str>) -> SendContext {
         reply_to: reply_to.map(str::to_owned),
         idempotency_key: "k".to_owned(),
         deadline: Duration::from_secs(1),
+        media: Arc::new(NoMedia),
+        log: CallLog::nowhere(),
     }
 }
 

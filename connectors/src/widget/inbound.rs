@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use tributary_bus::{
     ChannelId, MessageId,
-    message::{Content, Inbound, MessageReceived, MessageStatus, Origin, Profile, Raw, Status},
+    message::{
+        Content, Inbound, MessageContext, MessageReceived, MessageStatus, Origin, Profile, Raw,
+        SentBy, Status,
+    },
 };
 use url::Url;
 
@@ -82,6 +85,9 @@ pub(super) fn to_event(
         contact: writer.profile.clone(),
         content: Content::text(text.clone()),
         reply_to: None,
+        sent_by: SentBy::Contact,
+        context: MessageContext::default(),
+        replayed: false,
         extra: Map::new(),
     };
     Ok(Written {

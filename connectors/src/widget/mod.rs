@@ -93,8 +93,8 @@ impl Factory for WidgetFactory {
 
 fn capabilities() -> Capabilities {
     Capabilities {
-        text: TextLimit::Characters(REPLY_LIMIT),
         idempotent: true,
+        ..Capabilities::text_only(TextLimit::Characters(REPLY_LIMIT))
     }
 }
 

@@ -40,6 +40,9 @@ pub(super) fn to_draft(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use crate::{CallLog, NoMedia};
     use std::time::Duration;
 
     use tributary_bus::{Address, MessageId};
@@ -54,6 +57,8 @@ mod tests {
             reply_to: None,
             idempotency_key: "k".to_owned(),
             deadline: Duration::from_secs(1),
+            media: Arc::new(NoMedia),
+            log: CallLog::nowhere(),
         }
     }
 

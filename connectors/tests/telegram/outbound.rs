@@ -6,7 +6,7 @@ use chrono::Utc;
 use serde_json::{Map, json};
 use tributary_bus::{
     Address, ChannelId, ConversationId, MessageId,
-    message::{Content, DeliverySend, Entity, EntityKind, FailureCode, Status, Text},
+    message::{Content, DeliverySend, Entity, EntityKind, FailureCode, Priority, Status, Text},
 };
 use tributary_simulators::{
     script::Times,
@@ -73,6 +73,7 @@ async fn formatting_and_answers_arrive() {
         }),
         reply_to: Some(asked.provider_id.clone()),
         created_at: Utc::now(),
+        priority: Priority::default(),
         extra: Map::new(),
     };
     stage.deliver(&delivery).await;
@@ -268,6 +269,7 @@ async fn what_telegram_asks_for_is_mended_at_once() {
         }),
         reply_to: None,
         created_at: Utc::now(),
+        priority: Priority::default(),
         extra: Map::new(),
     };
     stage.deliver(&delivery).await;

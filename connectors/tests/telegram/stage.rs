@@ -18,6 +18,7 @@ use tributary_bus::{
     LaneSpec, MessageId, OrganizationId, Publication, Workers,
     message::{
         ChannelHealth, ContactLeft, Content, DeliverySend, Inbound, MessageReceived, MessageStatus,
+        Priority,
     },
 };
 use tributary_config::{Settings, load_text};
@@ -161,6 +162,7 @@ impl Stage {
             content: Content::text(text),
             reply_to: None,
             created_at: Utc::now(),
+            priority: Priority::default(),
             extra: Map::new(),
         };
         self.deliver(&delivery).await;
@@ -252,7 +254,7 @@ impl Stage {
                 _ => None,
             })
             .pop()
-            .filter(|health| health.state == state)
+            .filter(|health| health.state.as_str() == state)
         })
         .await
     }
@@ -340,6 +342,6 @@ pub fn words(message: &MessageReceived) -> String {
     match &message.content {
         Content::Text(text) => text.text.clone(),
         Content::Unsupported(other) => format!("[{}]", other.kind),
-        Content::Other(_) => "?".to_owned(),
+        other => other.kind().to_owned(),
     }
 }

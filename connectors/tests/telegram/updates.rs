@@ -38,7 +38,7 @@ async fn everything_comes_in(way: Way) {
     assert_eq!(contact.locale.as_deref(), Some("uk"));
     assert!(messages.iter().all(|message| message.origin.raw.is_some()));
     let joined = stage.all(|event| match event {
-        Inbound::Joined(joined) => Some(joined.clone()),
+        Inbound::Joined(joined) => Some(*joined.clone()),
         _ => None,
     });
     assert_eq!(joined.len(), 1);

@@ -64,7 +64,11 @@ impl Decision<'_> {
             Inbound::Received(event) => self.received(&arrival.organization, event),
             // A repeated status changes nothing by itself: it needs no memory of its id.
             Inbound::Status(event) => self.status(event),
-            Inbound::Reacted(_) | Inbound::Typing(_) | Inbound::Read(_) => Ok(Verdict::NoEffect),
+            Inbound::Reacted(_)
+            | Inbound::Media(_)
+            | Inbound::ChangeFailed(_)
+            | Inbound::Typing(_)
+            | Inbound::Read(_) => Ok(Verdict::NoEffect),
             Inbound::Edited(_)
             | Inbound::Deleted(_)
             | Inbound::Joined(_)
@@ -100,6 +104,8 @@ impl Decision<'_> {
             Inbound::Received(_)
             | Inbound::Status(_)
             | Inbound::Reacted(_)
+            | Inbound::Media(_)
+            | Inbound::ChangeFailed(_)
             | Inbound::Typing(_)
             | Inbound::Read(_) => Verdict::NoEffect,
         };
@@ -167,6 +173,12 @@ impl Decision<'_> {
                 status: Status::Received,
                 uncertain: false,
                 failure: None,
+                degraded: Vec::new(),
+                reply_to: None,
+                context: event.context.clone(),
+                reactions: Vec::new(),
+                edited_at: None,
+                deleted_at: None,
                 seq: 0,
                 created_at: plausible(event.origin.occurred_at, self.now),
             },
@@ -310,8 +322,10 @@ impl Decision<'_> {
     ) -> Result<Verdict, EnvelopeError> {
         let changed = ChannelHealthChanged {
             channel_id: event.origin.channel_id.clone(),
-            state: event.state.clone(),
+            state: event.state,
             reason: event.reason.clone(),
+            action: event.action.clone(),
+            since: event.origin.occurred_at,
         };
         let subject = event.origin.channel_id.to_string();
         self.without_conversation(arrival, &event.origin, subject, &changed)?;

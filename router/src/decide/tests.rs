@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 use tributary_bus::{
     Address, ChannelId, ContactId, ConversationId, EventId, MessageId, OrganizationId,
     message::{
-        Author, ChannelHealth, ContactJoined, ContactLeft, ContactTyping, ContactView, Content,
-        ConversationState, ConversationView, Direction, Failure, FailureCode, Inbound, JoinReason,
-        LeaveReason, MessageDeleted, MessageEdited, MessageReceived, MessageStatus, MessageView,
-        Origin, Profile, Raw, Status,
+        Attribution, Author, ChannelHealth, ContactJoined, ContactLeft, ContactTyping, ContactView,
+        Content, ConversationState, ConversationView, Direction, Failure, FailureCode, HealthState,
+        Inbound, JoinReason, LeaveReason, MessageContext, MessageDeleted, MessageEdited,
+        MessageReceived, MessageStatus, MessageView, Origin, Profile, Raw, SentBy, Status,
     },
 };
 
@@ -78,6 +78,9 @@ fn received(address: &str, text: &str) -> Arrival {
             contact: profile("Ada"),
             content: Content::text(text),
             reply_to: None,
+            sent_by: SentBy::Contact,
+            context: MessageContext::default(),
+            replayed: false,
             extra: Map::new(),
         })),
     )
@@ -99,13 +102,14 @@ fn status(of: &Message, status: Status) -> MessageStatus {
 fn joined(id: &str, address: &str, payload: Option<&str>) -> Arrival {
     arrival(
         id,
-        Inbound::Joined(ContactJoined {
+        Inbound::Joined(Box::new(ContactJoined {
             origin: origin(address),
             contact: profile("Ada"),
             reason: JoinReason::Started,
             payload: payload.map(str::to_owned),
+            attribution: Attribution::default(),
             extra: Map::new(),
-        }),
+        })),
     )
 }
 
@@ -139,6 +143,11 @@ fn with_ada() -> Snapshot {
             address: Address::from("ada"),
             name: Some("Ada".to_owned()),
             locale: None,
+            username: None,
+            avatar: None,
+            identifiers: Vec::new(),
+            first_touch: None,
+            last_touch: None,
             blocked: false,
             created_at: now() - TimeDelta::days(3),
         },
@@ -204,6 +213,12 @@ fn with_message(snapshot: &mut Snapshot, direction: Direction, status: Status) -
             status,
             uncertain: false,
             failure: None,
+            degraded: Vec::new(),
+            reply_to: None,
+            context: MessageContext::default(),
+            reactions: Vec::new(),
+            edited_at: None,
+            deleted_at: None,
             seq: 5,
             created_at: now(),
         },
@@ -603,7 +618,8 @@ fn health_is_told_of_the_channel() {
     let mut snapshot = empty();
     let health = Inbound::Health(ChannelHealth {
         origin: origin(""),
-        state: "misconfigured".to_owned(),
+        state: HealthState::Misconfigured,
+        action: None,
         reason: "token rejected".to_owned(),
         extra: Map::new(),
     });

@@ -9,8 +9,8 @@ use tributary_bus::{
     AgentId, ConversationId, MessageId, OrganizationId,
     message::{
         Assignment, Author, Content, ConversationAssigned, ConversationState,
-        ConversationStatusChanged, ConversationView, DeliverySend, Direction, MessageCreated,
-        MessageView, Status,
+        ConversationStatusChanged, ConversationView, DeliverySend, Direction, MessageContext,
+        MessageCreated, MessageView, Priority, Status,
     },
 };
 use uuid::Uuid;
@@ -98,6 +98,12 @@ impl Store {
                 status: Status::Queued,
                 uncertain: false,
                 failure: None,
+                degraded: Vec::new(),
+                reply_to: None,
+                context: MessageContext::default(),
+                reactions: Vec::new(),
+                edited_at: None,
+                deleted_at: None,
                 seq: conversation.view.seq,
                 created_at: now,
             },
@@ -355,6 +361,7 @@ fn outgoing_of(
         content: message.view.content.clone(),
         reply_to: message.reply_to.clone(),
         created_at: now,
+        priority: Priority::default(),
         extra: Map::new(),
     };
     let created = MessageCreated {

@@ -64,7 +64,11 @@ impl Named {
                     named.contacts.insert(contact());
                 }
                 Inbound::Health(_) => named.once.push(arrival.id.0),
-                Inbound::Reacted(_) | Inbound::Typing(_) | Inbound::Read(_) => {}
+                Inbound::Reacted(_)
+                | Inbound::Media(_)
+                | Inbound::ChangeFailed(_)
+                | Inbound::Typing(_)
+                | Inbound::Read(_) => {}
             }
         }
         named

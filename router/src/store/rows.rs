@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use serde::{Serialize, de::DeserializeOwned};
 use tributary_bus::{
     Address, AgentId, ChannelId, ContactId, ConversationId, EventId, MessageId, OrganizationId,
-    message::{ContactView, ConversationState, ConversationView, Direction, MessageView},
+    message::{
+        ContactView, ConversationState, ConversationView, Direction, MessageContext, MessageView,
+    },
 };
 use uuid::Uuid;
 
@@ -89,6 +91,11 @@ impl From<ContactRow> for Contact {
                 address: row.address,
                 name: row.name,
                 locale: row.locale,
+                username: None,
+                avatar: None,
+                identifiers: Vec::new(),
+                first_touch: None,
+                last_touch: None,
                 blocked: row.blocked,
                 created_at: row.created_at,
             },
@@ -160,6 +167,12 @@ impl TryFrom<MessageRow> for Message {
                 status,
                 uncertain: row.uncertain,
                 failure: failure.transpose()?,
+                degraded: Vec::new(),
+                reply_to: None,
+                context: MessageContext::default(),
+                reactions: Vec::new(),
+                edited_at: None,
+                deleted_at: None,
                 seq: row.seq,
                 created_at: row.created_at,
             },

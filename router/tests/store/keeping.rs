@@ -7,7 +7,7 @@ use chrono::{TimeDelta, Utc};
 use serde_json::Map;
 use tributary_bus::{
     ChannelId, EventId,
-    message::{ContactJoined, JoinReason, Profile},
+    message::{Attribution, ContactJoined, JoinReason, Profile},
 };
 use tributary_router::store::{Retention, StoreError};
 
@@ -22,6 +22,7 @@ pub fn what_is_old_goes_in_bounded_steps(world: &World) -> Ran<'_> {
             contact: Profile::default(),
             reason: JoinReason::Started,
             payload: None,
+            attribution: Attribution::default(),
             extra: Map::new(),
         };
         for n in 0..2 {

@@ -23,7 +23,8 @@ use tributary_bus::{
     Destination, EmbeddedBus, Envelope, EventId, Group, Handler, Lane, LaneSpec, Lease, Membership,
     MessageId, Moved, Notice, OrganizationId, Outcome, Payload, Publication, PublishError, Work,
     message::{
-        Content, ConversationView, MessageReceived, MessageStatus, Origin, Profile, Raw, Status,
+        Content, ConversationView, MessageContext, MessageReceived, MessageStatus, Origin, Profile,
+        Raw, SentBy, Status,
     },
 };
 use tributary_config::Settings;
@@ -308,6 +309,9 @@ pub fn received(address: &str, provider_id: &str) -> MessageReceived {
         },
         content: Content::text(format!("text of {provider_id}")),
         reply_to: None,
+        sent_by: SentBy::Contact,
+        context: MessageContext::default(),
+        replayed: false,
         extra: Map::new(),
     }
 }

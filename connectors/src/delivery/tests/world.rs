@@ -129,8 +129,8 @@ impl World {
         let intake = claim.take(1000).await.expect("an intake");
         let provider = Arc::new(Provider {
             capabilities: Capabilities {
-                text: TextLimit::Characters(20),
                 idempotent,
+                ..Capabilities::text_only(TextLimit::Characters(20))
             },
             answers: Mutex::default(),
             calls: Mutex::default(),

@@ -33,7 +33,8 @@ use tributary_bus::{
 use tributary_config::{Settings, load_text};
 
 use crate::{
-    Accounts, ConnectorStore, Part, Receipt, SendContext, SendError, server::serve_ingress,
+    Accounts, CallLog, ConnectorStore, NoMedia, Part, Receipt, SendContext, SendError,
+    server::serve_ingress,
 };
 
 /// How long anything in these tests may take.
@@ -258,6 +259,8 @@ impl Stage {
             reply_to: None,
             idempotency_key: format!("{message_id}.{index}"),
             deadline: PATIENCE,
+            media: Arc::new(NoMedia),
+            log: CallLog::nowhere(),
         };
         let account = self.workers[worker].accounts.get("shop").expect("there");
         let part = Part { index, content };
