@@ -13,6 +13,7 @@ mod commands;
 mod endpoints;
 mod error;
 mod events;
+mod gathering;
 mod housekeeping;
 mod load;
 mod matching;
@@ -62,6 +63,7 @@ pub struct Store {
     deadline: Duration,
     wake: Arc<Wake>,
     clearing: Arc<clearing::Desk>,
+    gathering: Arc<gathering::Desk>,
 }
 
 impl Store {
@@ -72,6 +74,7 @@ impl Store {
             deadline,
             wake: Wake::new(),
             clearing: clearing::Desk::new(),
+            gathering: gathering::Desk::new(),
         }
     }
 
