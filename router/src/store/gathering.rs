@@ -1,71 +1,34 @@
 //! Taking in together: the lanes of one process share transactions. A commit costs about the same for one message as for
 //! hundreds, and sixteen lanes that each commit for themselves leave a few messages to each.
 //!
-//! Whoever has the turn takes in what waits, in the order in which it came, so every lane keeps its own. The lanes stay apart
-//! in all but the transaction: each one's lease is asked before the commit, and where the shared transaction fails (or panics)
-//! everybody tries again alone, so that only the lane with the cause suffers from it.
+//! What waits is taken in in the order in which it came, so every lane keeps its own. The lanes stay apart in all but the
+//! transaction: each one's lease is asked before the commit, and where the shared transaction fails (or panics) everybody
+//! tries again alone, so that only the lane with the cause suffers from it.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
-use tokio::sync::{Semaphore, oneshot};
 use tributary_base::database::Tx;
 use tributary_bus::Lease;
 
-use super::{Store, StoreError, receive::take_in};
+use super::{Store, StoreError, desk, receive::take_in};
 use crate::decide::{Arrival, Policy, Verdict};
 
 /// Arrivals of one transaction, at most; a single larger batch still goes in one.
 const TOGETHER: usize = 500;
-/// How long a shared transaction waits for one conversation that somebody else holds, in milliseconds. After that its lane
-/// waits alone, as long as the statement deadline allows.
+/// How long a shared transaction waits for one conversation that somebody else holds: a second. After that its lane waits
+/// alone, for as long as the statement deadline allows.
 const LOCK_PATIENCE: &str = "SET LOCAL lock_timeout = 1000";
 
-/// What the lanes of this process want taken in.
-#[derive(Debug)]
-pub(super) struct Desk {
-    waiting: Mutex<Vec<Request>>,
-    turn: Semaphore,
-}
+/// Where the lanes of this process come together.
+pub(super) type Desk = desk::Desk<Batch, Result<Vec<Verdict>, StoreError>>;
+type Request = desk::Request<Batch, Result<Vec<Verdict>, StoreError>>;
 
 /// The batch of a lane.
 #[derive(Debug)]
-struct Request {
+pub(super) struct Batch {
     arrivals: Arc<Vec<Arrival>>,
     lease: Lease,
-    /// Dropped without an answer: the lane is to try alone.
-    answer: oneshot::Sender<Result<Vec<Verdict>, StoreError>>,
-}
-
-impl Desk {
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            waiting: Mutex::default(),
-            turn: Semaphore::new(1),
-        })
-    }
-
-    /// A list is whole after every statement, so a panic elsewhere leaves nothing half done in it.
-    fn waiting(&self) -> MutexGuard<'_, Vec<Request>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is to be taken in now: those who came first, and only as many as fit.
-    fn next(&self) -> Vec<Request> {
-        let mut waiting = self.waiting();
-        waiting.retain(|request| !request.answer.is_closed());
-        let mut arrivals = 0;
-        let fit = waiting.iter().take_while(|request| {
-            let first = arrivals == 0;
-            arrivals += request.arrivals.len();
-            first || arrivals <= TOGETHER
-        });
-        let fit = fit.count();
-        waiting.drain(..fit).collect()
-    }
 }
 
 impl Store {
@@ -83,63 +46,56 @@ impl Store {
         if arrivals.is_empty() {
             return Ok(Vec::new());
         }
-        let (answer, mut answered) = oneshot::channel();
-        self.gathering.waiting().push(Request {
+        let mut answered = self.gathering.put(Batch {
             arrivals: Arc::clone(arrivals),
             lease: lease.clone(),
-            answer,
         });
         loop {
-            let turn = tokio::select! {
-                biased;
-                answer = &mut answered => {
-                    return match answer {
-                        Ok(result) => result,
-                        Err(_) => self.receive(arrivals, policy, || lease.is_fresh()).await,
-                    };
+            match self.gathering.next(&mut answered).await {
+                desk::Next::Answer(result) => return result,
+                // Not within somebody's turn, where the others would wait for it.
+                desk::Next::Alone => {
+                    return self.receive(arrivals, policy, || lease.is_fresh()).await;
                 }
-                turn = self.gathering.turn.acquire() => turn,
-            };
-            self.take_in_next(policy).await;
-            drop(turn);
+                desk::Next::Turn(_turn) => {
+                    let requests = self.gathering.take(TOGETHER, |batch| batch.arrivals.len());
+                    self.take_in_together(requests, policy).await;
+                }
+            }
         }
     }
 
-    /// Takes in what waits, and answers whom it can answer. Whoever gets no answer tries alone: not here, where the others
-    /// would wait for it.
-    async fn take_in_next(&self, policy: &Policy) {
-        let mut requests = self.gathering.next();
+    /// Takes in the batches, and answers those whom it can answer.
+    async fn take_in_together(&self, mut requests: Vec<Request>, policy: &Policy) {
         loop {
-            // Those that were lost meanwhile are left out, before the work and (having spoilt it) before the next try.
+            // Those that were lost are left out, before the work and (having spoilt it) before the next try.
             let (fresh, lost): (Vec<_>, Vec<_>) = requests
                 .into_iter()
-                .partition(|request| request.lease.is_fresh());
+                .partition(|request| request.wanted.lease.is_fresh());
             for request in lost {
-                // A lane that went away needs no answer, here and below.
-                request.answer.send(Err(StoreError::NotOwner)).ok();
+                request.answer(Err(StoreError::NotOwner));
             }
             if fresh.is_empty() {
                 return;
             }
             requests = fresh;
             let shared = AssertUnwindSafe(self.take_in_all(&requests, policy)).catch_unwind();
+            let lanes = requests.len();
             match shared.await {
                 Ok(Ok(verdicts)) => {
                     let mut verdicts = verdicts.into_iter();
                     for request in requests {
-                        let own = verdicts.by_ref().take(request.arrivals.len()).collect();
-                        request.answer.send(Ok(own)).ok();
+                        let size = request.wanted.arrivals.len();
+                        request.answer(Ok(verdicts.by_ref().take(size).collect()));
                     }
                     return;
                 }
                 Ok(Err(StoreError::NotOwner)) => {}
                 Ok(Err(error)) => {
-                    let lanes = requests.len();
                     tracing::warn!(lanes, %error, "lanes were not taken in together; each tries alone");
                     return;
                 }
                 Err(_) => {
-                    let lanes = requests.len();
                     tracing::error!(lanes, "taking in together panicked; each lane tries alone");
                     return;
                 }
@@ -152,12 +108,14 @@ impl Store {
         requests: &[Request],
         policy: &Policy,
     ) -> Result<Vec<Verdict>, StoreError> {
-        let arrivals: Vec<&Arrival> = requests.iter().flat_map(|r| r.arrivals.iter()).collect();
+        let batches = requests.iter().map(|request| &request.wanted);
+        let arrivals: Vec<&Arrival> = batches.clone().flat_map(|b| b.arrivals.iter()).collect();
         metrics::histogram!("tributary_router_transaction_size").record(arrivals.len() as f64);
-        let all_fresh = || requests.iter().all(|request| request.lease.is_fresh());
+        let leases: Vec<&Lease> = batches.map(|batch| &batch.lease).collect();
+        let all_fresh = || leases.iter().all(|lease| lease.is_fresh());
         let work = async {
             let mut tx = self.begin().await?;
-            if let (Tx::Postgres(tx), 2..) = (&mut tx, requests.len()) {
+            if let (Tx::Postgres(tx), 2..) = (&mut tx, leases.len()) {
                 sqlx::query(LOCK_PATIENCE).execute(&mut **tx).await?;
             }
             take_in(tx, &arrivals, policy, all_fresh).await

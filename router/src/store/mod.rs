@@ -10,6 +10,7 @@ mod api_keys;
 mod bulk;
 mod clearing;
 mod commands;
+mod desk;
 mod endpoints;
 mod error;
 mod events;
@@ -20,6 +21,7 @@ mod matching;
 mod notices;
 mod outbox;
 mod queries;
+mod reading;
 mod receive;
 mod rows;
 mod sync;
@@ -64,6 +66,7 @@ pub struct Store {
     wake: Arc<Wake>,
     clearing: Arc<clearing::Desk>,
     gathering: Arc<gathering::Desk>,
+    reading: Arc<reading::Desk>,
 }
 
 impl Store {
@@ -74,7 +77,8 @@ impl Store {
             deadline,
             wake: Wake::new(),
             clearing: clearing::Desk::new(),
-            gathering: gathering::Desk::new(),
+            gathering: Arc::new(gathering::Desk::new()),
+            reading: Arc::new(reading::Desk::new()),
         }
     }
 
