@@ -40,8 +40,13 @@ async fn main() -> Result<()> {
     println!(
         "raw broker: publish + confirm -> consume + ack, 1 KiB, quorum queue, one connection each way"
     );
+    let mut processes = cpu::servers()?;
+    processes.push(("publisher and consumer", std::process::id()));
+    let before = Spent::by(&processes)?;
     let raw = raw::measure(&amqp, MESSAGES * 2).await?;
-    println!("  {raw:>8.0} messages/s\n");
+    println!("  {raw:>8.0} messages/s");
+    Spent::by(&processes)?.report_since(&before, MESSAGES * 2);
+    println!();
 
     for backing in [Backing::Servers { amqp, postgres }, Backing::Embedded] {
         println!(
