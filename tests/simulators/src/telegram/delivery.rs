@@ -1,7 +1,7 @@
 //! The webhook: one queue per chat, delivered one at a time and in order, different chats at once, retried for as long as
 //! it takes.
 //!
-//! Not simulated: expiry of updates after 24 h, and removal of a webhook that answers 410 for 23 h.
+//! Not simulated: expiry of updates after 24 h (callback queries do expire), and removal of a webhook that answers 410 for 23 h.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -132,6 +132,12 @@ fn in_webhook<T>(bot: &Bot, courier: &Courier, step: impl FnOnce(&mut Webhook) -
 async fn deliver(bot: &Arc<Bot>, courier: &Courier, pending: &Arc<Pending>) {
     let mut attempt = 0;
     loop {
+        if is_expired(bot, pending) {
+            settle(bot, courier, pending);
+            bot.shared
+                .record(|records| records.counters.updates_expired += 1);
+            return;
+        }
         attempt += 1;
         let action = next_action(bot, pending.queue.id);
         match &action {
@@ -156,6 +162,12 @@ async fn deliver(bot: &Arc<Bot>, courier: &Courier, pending: &Arc<Pending>) {
         let seconds = retry_after.unwrap_or_else(|| backoff(attempt));
         tokio::time::sleep(bot.seconds(seconds)).await;
     }
+}
+
+/// A callback query nobody can answer any more is not delivered any more. Everything else lives for a day, longer than a test.
+fn is_expired(bot: &Bot, pending: &Pending) -> bool {
+    pending.queue.is_of("callback_query")
+        && pending.made.elapsed() >= bot.shared.options.callback_life
 }
 
 fn next_action(bot: &Bot, chat_id: i64) -> Option<DeliveryAction> {

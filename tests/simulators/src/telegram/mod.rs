@@ -13,7 +13,7 @@
 //! | `getFile` and downloads, expiry of links, files and callback queries | [`BotHandle::expire_links`] and its neighbours |
 //! | polling and webhooks with the provider's order, retries and conflicts | [`Options`] sets its patience |
 //! | limits of size and form with the provider's error texts | [`SizeLimits`] makes them smaller |
-//! | refusals, 429, 5xx, slowness, cut connections, repetitions, downloads that lie | [`Misbehave`] |
+//! | refusals of every kind, 429, 5xx, slowness, cut connections, repetitions, downloads that lie | [`Misbehave`], [`Refusal`] |
 //!
 //! Not simulated: Markdown of any version, inline mode, payments, polls sent by bots, paid media, stories, checklists, forum
 //! management, editing of live places, recompression of photos, `chat_member` updates, removal of a webhook that answers 410,
@@ -40,6 +40,7 @@ mod params;
 mod person;
 mod place;
 mod records;
+mod refusal;
 mod room;
 pub mod sample;
 mod server;
@@ -77,6 +78,7 @@ pub use self::options::{BotProfile, Options, SizeLimits};
 pub use self::params::{Params, Upload};
 pub use self::person::Person;
 pub use self::records::{Call, Change, ChangeKind, Counters, Delivery, FileSeen, Records, Sent};
+pub use self::refusal::Refusal;
 pub use self::room::Room;
 pub use self::user::{NotThere, Origin, Told, User};
 pub use self::view::{ChatView, MessageView};

@@ -26,7 +26,7 @@ const MAX_QUOTE: usize = 1024;
 /// `sendMessage`.
 pub(super) fn message(request: &Request<'_>) -> Result<Answer, ApiError> {
     let (content, text) = text_content(request.params)?;
-    let outgoing = Outgoing::new("sendMessage", content, text);
+    let outgoing = Outgoing::new("sendMessage", content, text).with_markup(request.params)?;
     let message = request
         .bot
         .with(|account| post(request, account, outgoing))?;
@@ -80,6 +80,8 @@ pub(super) struct Outgoing {
     /// Text or caption.
     pub text: String,
     pub files: Vec<Arc<Stored>>,
+    /// What comes with it; an album takes none.
+    pub markup: Markup,
 }
 
 impl Outgoing {
@@ -89,7 +91,16 @@ impl Outgoing {
             content,
             text,
             files: Vec::new(),
+            markup: Markup::None,
         }
+    }
+
+    /// The same with the `reply_markup` of the call.
+    pub(super) fn with_markup(self, params: &Params) -> Result<Self, ApiError> {
+        Ok(Self {
+            markup: Markup::read(params)?,
+            ..self
+        })
     }
 }
 
@@ -101,7 +112,7 @@ pub(super) fn post(
     outgoing: Outgoing,
 ) -> Result<Arc<Value>, ApiError> {
     let (bot, params) = (request.bot, request.params);
-    let markup = Markup::read(params)?;
+    let markup = outgoing.markup;
     let business = business_owner(account, params)?;
     let chat = account.find_chat(params)?;
     let replied = replied_to(params, chat)?;

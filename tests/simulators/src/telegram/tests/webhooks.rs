@@ -289,3 +289,23 @@ async fn deliveries_misbehave_by_the_script() {
         .expect("it is accepted in the end");
     assert!(hook.texts().iter().filter(|text| *text == "5a").count() >= 2);
 }
+
+#[tokio::test]
+async fn a_callback_query_nobody_accepts_in_time_is_given_up() {
+    let options = Options {
+        callback_life: Duration::from_millis(200),
+        ..Options::quick()
+    };
+    let (bench, hook) = (Bench::with(options).await, Hook::start().await);
+    set(&bench, &json!({"url": hook.url()})).await;
+    hook.will_answer(0, (0..100).map(|_| status(503)).collect());
+    let user = bench.simulator.user(CHAT).known();
+    user.presses(1, "late");
+    bench
+        .simulator
+        .wait_until_drained(WITHIN)
+        .await
+        .expect("its time is over");
+    assert_eq!(bench.simulator.counters().updates_expired, 1);
+    assert!(bench.simulator.deliveries().len() > 1, "it was tried again");
+}
