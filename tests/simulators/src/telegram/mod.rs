@@ -13,12 +13,12 @@
 //! | `getFile` and downloads, expiry of links, files and callback queries | [`BotHandle::expire_links`] and its neighbours |
 //! | polling and webhooks with the provider's order, retries and conflicts | [`Options`] sets its patience |
 //! | limits of size and form with the provider's error texts | [`SizeLimits`] makes them smaller |
+//! | limits of rate, where a test wants them | [`RateLimits`] |
 //! | refusals of every kind, 429, 5xx, slowness, cut connections, repetitions, downloads that lie | [`Misbehave`], [`Refusal`] |
 //!
-//! Not simulated: Markdown of any version, inline mode, payments, polls sent by bots, paid media, stories, checklists, forum
+//! Not simulated: the old Markdown, inline mode, payments, polls sent by bots, paid media, stories, checklists, forum
 //! management, editing of live places, recompression of photos, `chat_member` updates, removal of a webhook that answers 410,
-//! rate limits of its own (a rule of [`Misbehave`] answers 429 where a test wants it), and expiry of updates other than callback
-//! queries.
+//! and expiry of updates other than callback queries.
 
 mod account;
 mod answer;
@@ -32,6 +32,7 @@ mod download;
 mod files;
 mod html;
 mod kind;
+mod markdown;
 mod media;
 mod methods;
 mod misbehave;
@@ -39,6 +40,7 @@ mod options;
 mod params;
 mod person;
 mod place;
+mod rates;
 mod records;
 mod refusal;
 mod room;
@@ -74,7 +76,7 @@ pub use self::media::Media;
 pub use self::misbehave::{
     CallAction, CallMatch, DeliveryAction, DeliveryMatch, DownloadAction, Misbehave, When,
 };
-pub use self::options::{BotProfile, Options, SizeLimits};
+pub use self::options::{BotProfile, Options, RateLimits, SizeLimits};
 pub use self::params::{Params, Upload};
 pub use self::person::Person;
 pub use self::records::{Call, Change, ChangeKind, Counters, Delivery, FileSeen, Records, Sent};

@@ -145,8 +145,10 @@ pub(super) async fn send_group(request: &Request<'_>) -> Result<Answer, ApiError
         account.albums_made += 1;
         let group = format!("1390000000{:07}", account.albums_made);
         let mut messages = Vec::with_capacity(prepared.len());
+        let mut weight = prepared.len();
         for item in prepared {
             let mut outgoing = item.into_outgoing(account, "sendMediaGroup");
+            outgoing.weight = std::mem::take(&mut weight);
             outgoing
                 .content
                 .insert("media_group_id".into(), json!(group));

@@ -82,6 +82,8 @@ pub(super) struct Outgoing {
     pub files: Vec<Arc<Stored>>,
     /// What comes with it; an album takes none.
     pub markup: Markup,
+    /// The messages it counts as for the limits of rate; the first of an album counts for all.
+    pub weight: usize,
 }
 
 impl Outgoing {
@@ -92,6 +94,7 @@ impl Outgoing {
             text,
             files: Vec::new(),
             markup: Markup::None,
+            weight: 1,
         }
     }
 
@@ -122,6 +125,11 @@ pub(super) fn post(
     if let Some(thread) = thread {
         chat.topic(thread)?;
     }
+    let (chat_id, private) = (chat.id(), chat.is("private"));
+    if outgoing.weight > 0 {
+        account.rates.take(chat_id, private, outgoing.weight)?;
+    }
+    let chat = account.find_chat(params)?;
     let message_id = chat.next_message_id();
     let mut fields = Map::new();
     fields.insert("message_id".into(), json!(message_id));
@@ -154,7 +162,6 @@ pub(super) fn post(
     markup.apply(chat);
     let message = Arc::new(Value::Object(fields));
     chat.keep(message_id, Arc::clone(&message));
-    let chat_id = chat.id();
     let files = outgoing.files.iter().map(|file| FileSeen::of(file));
     let files: Vec<_> = files.collect();
     bot.shared.record(|records| {
