@@ -139,7 +139,7 @@ async fn deliver(bot: &Arc<Bot>, courier: &Courier, pending: &Arc<Pending>) {
             return;
         }
         attempt += 1;
-        let action = next_action(bot, pending.queue.id);
+        let action = next_action(bot, pending);
         match &action {
             Some(DeliveryAction::Hold(pause)) => tokio::time::sleep(*pause).await,
             Some(DeliveryAction::SwapWithNext) if swap(bot, courier, pending) => return,
@@ -170,12 +170,12 @@ fn is_expired(bot: &Bot, pending: &Pending) -> bool {
         && pending.made.elapsed() >= bot.shared.options.callback_life
 }
 
-fn next_action(bot: &Bot, chat_id: i64) -> Option<DeliveryAction> {
+fn next_action(bot: &Bot, pending: &Pending) -> Option<DeliveryAction> {
     let token = &bot.profile.token;
-    let action = bot.shared.deliveries.next(|matches| {
-        matches.chat_id.is_none_or(|wanted| wanted == chat_id)
-            && matches.token.as_ref().is_none_or(|wanted| wanted == token)
-    });
+    let action = bot
+        .shared
+        .deliveries
+        .next(|matches| matches.fits(token, pending.queue.id, &pending.kind));
     if action.is_some() {
         bot.shared
             .record(|records| records.counters.misbehaved += 1);

@@ -16,6 +16,25 @@
 //! | limits of rate, where a test wants them | [`RateLimits`] |
 //! | refusals of every kind, 429, 5xx, slowness, cut connections, repetitions, downloads that lie | [`Misbehave`], [`Refusal`] |
 //!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use tributary_simulators::script::Times;
+//! use tributary_simulators::telegram::{CallMatch, Media, Misbehave, Options, Refusal, TelegramSimulator, sample};
+//!
+//! let telegram = TelegramSimulator::start(Options::quick()).await?;
+//! let olena = telegram.user(5_550_001_111);
+//! olena.sends_media(Media::photo(sample::jpeg(800, 600, 1)).caption("Broken screen"));
+//! let blocked = Misbehave::on(CallMatch::method("sendPhoto"), Times::Count(1), Refusal::BlockedByUser.into());
+//! telegram.misbehave(blocked);
+//! // The bot under test is pointed at `telegram.base_url()` with `telegram.token()`.
+//! let chat = olena.wait_until_sees(Duration::from_secs(5), |chat| chat.from_bot().count() == 1).await?;
+//! assert_eq!(chat.messages[1].buttons, [["Yes", "No"]]);
+//! olena.presses_button(chat.messages[1].message_id, "Yes")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Not simulated: the old Markdown, inline mode, payments, polls sent by bots, paid media, stories, checklists, forum
 //! management, editing of live places, recompression of photos, `chat_member` updates, removal of a webhook that answers 410,
 //! and expiry of updates other than callback queries.

@@ -79,6 +79,7 @@ impl QueueKey {
 #[derive(Debug)]
 pub(super) struct Pending {
     pub update_id: i64,
+    pub kind: String,
     pub json: String,
     pub queue: QueueKey,
     pub made: Instant,
@@ -124,6 +125,7 @@ impl UpdateQueue {
         let queue = QueueKey::of(kind, body);
         let pending = Arc::new(Pending {
             update_id,
+            kind: kind.to_owned(),
             json,
             queue,
             made: Instant::now(),
