@@ -342,6 +342,7 @@ pub fn words(message: &MessageReceived) -> String {
     match &message.content {
         Content::Text(text) => text.text.clone(),
         Content::Unsupported(other) => format!("[{}]", other.kind),
-        other => other.kind().to_owned(),
+        Content::ChoiceReply(choice) => format!("chose {}", choice.id),
+        other => format!("({})", other.kind()),
     }
 }
