@@ -1,7 +1,10 @@
 //! The simulator as a client sees it.
 
+mod changing;
 mod hook;
+mod media;
 mod misbehaving;
+mod people;
 mod polling;
 mod sending;
 mod webhooks;

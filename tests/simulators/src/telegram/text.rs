@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::answer::ApiError;
+use super::detect::detect;
 use super::html;
 use super::params::Params;
 
@@ -35,7 +36,15 @@ pub(super) fn formatted(
         }
         _ => return Err(ApiError::bad_request("unsupported parse_mode")),
     };
-    Ok(trimmed(&text, entities))
+    let mut formatted = trimmed(&text, entities);
+    let found = detect(&formatted.text, &formatted.entities);
+    formatted.entities.extend(found);
+    // Outer before inner, as the provider lists them.
+    formatted.entities.sort_by_key(|entity| {
+        let number = |name: &str| entity[name].as_i64().unwrap_or_default();
+        (number("offset"), -number("length"))
+    });
+    Ok(formatted)
 }
 
 fn explicit(params: &Params, name: &str) -> Result<Vec<Value>, ApiError> {

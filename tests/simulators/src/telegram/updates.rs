@@ -58,6 +58,12 @@ impl QueueKey {
         let id = id_in("chat")
             .or_else(|| id_in("from"))
             .or_else(|| id_in("user"));
+        // What happens in one chat behind a business connection stays in order, edits and deletions included.
+        let class = if class.contains("business_message") {
+            "business"
+        } else {
+            class
+        };
         Self {
             class: class.into(),
             id: id.unwrap_or_default(),
