@@ -23,7 +23,8 @@ use tributary_bus::{
 };
 use tributary_config::{Settings, load_text};
 use tributary_connectors::{
-    Accounts, ConnectorAttendant, ConnectorStore, Ledger, server::serve_ingress,
+    Accounts, Connector, ConnectorAttendant, ConnectorStore, Context, Ledger, registry,
+    server::serve_ingress,
 };
 use tributary_simulators::telegram::{Options, TelegramSimulator};
 
@@ -151,16 +152,34 @@ impl Stage {
         worker
     }
 
+    /// The account's connector, built as a worker builds it.
+    pub async fn connector(&self) -> Arc<dyn Connector> {
+        let settings = Arc::new(self.settings(""));
+        let context = Context {
+            channel: settings.channels["shop"].clone(),
+            settings,
+            database: Some(database(self.dir.path()).await),
+            bus: None,
+            public_url: None,
+        };
+        registry::build(&context).expect("right settings").connector
+    }
+
     /// Puts a reply into the delivery lane, as the router does.
     pub async fn reply(&self, to: i64, text: &str) -> MessageId {
+        self.answer(&to.to_string(), text, None).await
+    }
+
+    /// The same to any address, perhaps as an answer to a message.
+    pub async fn answer(&self, to: &str, text: &str, reply_to: Option<&str>) -> MessageId {
         let delivery = DeliverySend {
             conversation_id: ConversationId::generate(),
             channel_id: ChannelId::from("shop"),
-            to: Address(to.to_string()),
+            to: Address::from(to),
             seq: 1,
             message_id: MessageId::generate(),
             content: Content::text(text),
-            reply_to: None,
+            reply_to: reply_to.map(str::to_owned),
             created_at: Utc::now(),
             priority: Priority::default(),
             extra: Map::new(),
