@@ -2,7 +2,10 @@
 
 use std::sync::LazyLock;
 
-use proptest::{prelude::*, test_runner::RngSeed};
+use proptest::{
+    prelude::*,
+    test_runner::{RngSeed, TestRunner},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -104,32 +107,66 @@ fn mutate(document: &mut Value, mutation: &Mutation) {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() })]
+/// Never a panic, never silence, and always something that can travel.
+fn whatever_comes(shard: u64) {
+    let config = ProptestConfig {
+        cases: cases() / SHARDS,
+        rng_seed: RngSeed::Fixed(shard),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let cut = any::<Option<u16>>();
+    let input = (any::<usize>(), any::<bool>(), mutations(), cut);
+    TestRunner::new(config)
+        .run(&input, |(which, listens, changes, cut)| {
+            let all = &*FIXTURES;
+            let mut document: Value = serde_json::from_str(&all[which % all.len()]).expect("JSON");
+            for change in &changes {
+                mutate(&mut document, change);
+            }
+            let mut raw = document.to_string();
+            if let Some(cut) = cut.filter(|cut| cut % 8 == 0) {
+                let end = raw.floor_char_boundary(usize::from(cut) % (raw.len() + 1));
+                raw.truncate(end);
+            }
+            let listen = if listens { Listen::On } else { Listen::Ignore };
+            something_is_told(&raw, listen)
+        })
+        .expect("something is told");
+}
 
-    /// Never a panic, never silence, and always something that can travel.
-    #[test]
-    fn whatever_comes_something_is_told(which in any::<usize>(), changes in mutations(), cut in any::<Option<u16>>()) {
-        let all = &*FIXTURES;
-        let mut document: Value = serde_json::from_str(&all[which / 2 % all.len()]).expect("JSON");
-        for change in &changes {
-            mutate(&mut document, change);
-        }
-        let mut raw = document.to_string();
-        if let Some(cut) = cut.filter(|cut| cut % 8 == 0) {
-            let end = raw.floor_char_boundary(usize::from(cut) % (raw.len() + 1));
-            raw.truncate(end);
-        }
-        let listen = if which % 2 == 0 { Listen::On } else { Listen::Ignore };
-        let translated = to_events(&reader(listen), &raw, now());
-        let events = translated.events;
-        // What we sent ourselves is the one thing that is told by nothing.
-        prop_assert!(!events.is_empty() || raw.contains("sender_business_bot"));
-        for event in &events {
-            prop_assert!(!event.origin().address.as_str().is_empty());
-            shown(event);
-        }
-        let again = to_events(&reader(listen), &raw, now());
-        prop_assert_eq!(again.events, events, "the same every time");
+fn something_is_told(raw: &str, listen: Listen) -> Result<(), TestCaseError> {
+    let events = to_events(&reader(listen), raw, now()).events;
+    // What we sent ourselves is the one thing that is told by nothing.
+    prop_assert!(!events.is_empty() || raw.contains("sender_business_bot"));
+    for event in &events {
+        prop_assert!(!event.origin().address.as_str().is_empty());
+        shown(event);
     }
+    let again = to_events(&reader(listen), raw, now()).events;
+    prop_assert_eq!(again, events, "the same every time");
+    Ok(())
+}
+
+/// The runner runs tests, not cases, at the same time.
+const SHARDS: u32 = 4;
+
+#[test]
+fn whatever_comes_something_is_told_1() {
+    whatever_comes(1);
+}
+
+#[test]
+fn whatever_comes_something_is_told_2() {
+    whatever_comes(2);
+}
+
+#[test]
+fn whatever_comes_something_is_told_3() {
+    whatever_comes(3);
+}
+
+#[test]
+fn whatever_comes_something_is_told_4() {
+    whatever_comes(4);
 }
