@@ -25,6 +25,7 @@ use tributary_router::{
 
 use crate::{
     cli::Role,
+    message_log::ConnectorsLog,
     process::{Needs, Tasks, listen, open_bus, stop_on_signals, wait_for, watch_bus},
 };
 
@@ -359,7 +360,8 @@ impl Running {
                 Arc::clone(&self.bus),
                 settings,
                 Rate::default(),
-            );
+            )
+            .with_message_log(Arc::new(ConnectorsLog::new(settings)));
             self.tasks.spawn(
                 "api",
                 &self.stop,
