@@ -97,14 +97,10 @@ impl Attendant for ConnectorAttendant {
         stop: CancellationToken,
     ) -> Result<(), String> {
         let account = self.account(lane)?;
-        let ended = tokio::select! {
+        tokio::select! {
             ended = keep_session(account, &stop) => ended,
             () = keep_telling(account) => Ok(()),
-        };
-        if stop.is_cancelled() {
-            account.sink.health.end();
         }
-        ended
     }
 }
 

@@ -271,6 +271,13 @@ impl DeliveryHandler {
     }
 }
 
+impl Drop for DeliveryHandler {
+    /// The lane is given back; how the account is doing is another worker's to say.
+    fn drop(&mut self) {
+        self.account.sink.health.end();
+    }
+}
+
 /// What a person is asked to do about an account that the provider refuses.
 fn advice(channel: &str) -> String {
     format!(
