@@ -52,6 +52,7 @@ pub(super) fn receive(
 pub(super) fn received(translated: Translated) -> Received {
     Received {
         events: translated.events,
+        receipts: Vec::new(),
         reply: reply(translated.answer),
     }
 }
