@@ -18,13 +18,15 @@ use tributary_config::Secret;
 
 use super::{
     client::{CallError, Client, Refusal},
-    inbound::to_events,
+    inbound::{Reader, Translated, to_events},
+    moves::Moves,
+    outbound::Memory,
     wire::{
         ALLOWED_UPDATES, AnswerCallbackQuery, DeleteWebhook, GetUpdates, Nothing, SetWebhook,
         WebhookInfo,
     },
 };
-use crate::{InboundSink, ReceiveError};
+use crate::{CallLog, InboundSink, ReceiveError};
 
 /// How long Telegram holds a poll open, in seconds (at most 50).
 const POLL_SECONDS: u64 = 25;
@@ -50,6 +52,9 @@ const CONTEST: Backoff = Backoff {
 pub(super) struct Way {
     pub client: Arc<Client>,
     pub channel: ChannelId,
+    pub reader: Reader,
+    pub moves: Arc<Moves>,
+    pub memory: Arc<Memory>,
     /// `None`: long polling.
     pub webhook: Option<WantedWebhook>,
 }
@@ -79,6 +84,7 @@ impl Way {
         inbound: &InboundSink,
         shutdown: &CancellationToken,
     ) -> Result<(), ReceiveError> {
+        let nowhere = CallLog::nowhere();
         let mut offset = None;
         let mut failures = 0;
         while !shutdown.is_cancelled() {
@@ -91,7 +97,7 @@ impl Way {
             let deadline = Duration::from_secs(POLL_SECONDS) + ANSWER_MARGIN;
             let polled = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                polled = self.client.call::<Vec<Box<RawValue>>>("getUpdates", &request, deadline) => polled,
+                polled = self.client.call::<Vec<Box<RawValue>>>("getUpdates", &request, deadline, &nowhere) => polled,
             };
             match polled {
                 Ok(updates) => {
@@ -124,7 +130,10 @@ impl Way {
         let mut answers = Vec::new();
         let mut next = None;
         for update in updates {
-            let mut translated = to_events(&self.channel, update.get(), Utc::now());
+            let mut translated = to_events(&self.reader, update.get(), Utc::now());
+            if self.take_note(&mut translated, shutdown).await.is_none() {
+                return Ok(None);
+            }
             events.append(&mut translated.events);
             answers.extend(translated.answer);
             next = next.max(update_id(update).map(|id| id.saturating_add(1)));
@@ -141,6 +150,44 @@ impl Way {
             tokio::spawn(answer_all(Arc::clone(&self.client), answers));
         }
         Ok(next)
+    }
+
+    /// Sees to what an update means for this channel's own memory, until it succeeds; `None` when stopped before.
+    async fn take_note(
+        &self,
+        translated: &mut Translated,
+        shutdown: &CancellationToken,
+    ) -> Option<()> {
+        for attempt in 1.. {
+            match self.note(translated).await {
+                Ok(()) => return Some(()),
+                Err(error) if attempt == 1 => {
+                    warn!(channel_id = %self.channel, %error, "updates wait for the database");
+                }
+                Err(_) => {}
+            }
+            pause(Backoff::SERVER.delay(attempt), shutdown).await;
+            if shutdown.is_cancelled() {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Sees to what an update means for this channel's own memory.
+    ///
+    /// # Errors
+    /// The update must come again.
+    pub(super) async fn note(&self, translated: &mut Translated) -> Result<(), ReceiveError> {
+        self.moves.settle(translated).await?;
+        for event in &translated.events {
+            if let Inbound::Received(message) = event
+                && let Ok(chat) = message.origin.address.as_str().parse()
+            {
+                self.memory.wrote(chat);
+            }
+        }
+        Ok(())
     }
 
     /// Publishes until it succeeds; `false` when stopped before.
@@ -269,7 +316,10 @@ impl Way {
         method: &str,
         request: &impl serde::Serialize,
     ) -> Result<R, CallError> {
-        self.client.call(method, request, CALL_DEADLINE).await
+        let nowhere = CallLog::nowhere();
+        self.client
+            .call(method, request, CALL_DEADLINE, &nowhere)
+            .await
     }
 }
 
@@ -300,8 +350,10 @@ fn update_id(update: &RawValue) -> Option<i64> {
 
 /// Stops the spinners. Late or lost it does no harm.
 async fn answer_all(client: Arc<Client>, answers: Vec<AnswerCallbackQuery>) {
+    let nowhere = CallLog::nowhere();
     let calls = answers.iter().map(|answer| {
-        client.call::<serde_json::Value>("answerCallbackQuery", answer, CALL_DEADLINE)
+        let method = "answerCallbackQuery";
+        client.call::<serde_json::Value>(method, answer, CALL_DEADLINE, &nowhere)
     });
     join_all(calls).await;
 }

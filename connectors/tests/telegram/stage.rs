@@ -23,7 +23,8 @@ use tributary_bus::{
 };
 use tributary_config::{Settings, load_text};
 use tributary_connectors::{
-    Accounts, ConnectorAttendant, ConnectorStore, Ledger, server::serve_ingress,
+    Accounts, Connector, ConnectorAttendant, ConnectorStore, Context, Ledger, registry,
+    server::serve_ingress,
 };
 use tributary_simulators::telegram::{Options, TelegramSimulator};
 
@@ -113,13 +114,14 @@ impl Stage {
         let store = ConnectorStore::new(database.clone());
         store.migrate().await.expect("the schema fits");
         let bus: Arc<dyn Bus> = Arc::clone(&self.bus) as Arc<dyn Bus>;
-        let accounts = Accounts::build(&settings, Some("telegram"), &store, &bus);
-        let accounts = Arc::new(accounts.expect("right settings"));
         let stop = CancellationToken::new();
         let ledger = Ledger::start(database, &settings, stop.clone())
             .await
             .expect("a ledger");
-        let attendant = ConnectorAttendant::new(Arc::clone(&accounts), Arc::new(ledger), &settings);
+        let ledger = Arc::new(ledger);
+        let accounts = Accounts::build(&settings, Some("telegram"), &store, &bus, &ledger);
+        let accounts = Arc::new(accounts.expect("right settings"));
+        let attendant = ConnectorAttendant::new(Arc::clone(&accounts), ledger, &settings);
         let (_lanes, lanes) = watch::channel(accounts.lanes());
         let workers = Workers {
             bus,
@@ -151,16 +153,34 @@ impl Stage {
         worker
     }
 
+    /// The account's connector, built as a worker builds it.
+    pub async fn connector(&self) -> Arc<dyn Connector> {
+        let settings = Arc::new(self.settings(""));
+        let context = Context {
+            channel: settings.channels["shop"].clone(),
+            settings,
+            database: Some(database(self.dir.path()).await),
+            bus: None,
+            public_url: None,
+        };
+        registry::build(&context).expect("right settings").connector
+    }
+
     /// Puts a reply into the delivery lane, as the router does.
     pub async fn reply(&self, to: i64, text: &str) -> MessageId {
+        self.answer(&to.to_string(), text, None).await
+    }
+
+    /// The same to any address, perhaps as an answer to a message.
+    pub async fn answer(&self, to: &str, text: &str, reply_to: Option<&str>) -> MessageId {
         let delivery = DeliverySend {
             conversation_id: ConversationId::generate(),
             channel_id: ChannelId::from("shop"),
-            to: Address(to.to_string()),
+            to: Address::from(to),
             seq: 1,
             message_id: MessageId::generate(),
             content: Content::text(text),
-            reply_to: None,
+            reply_to: reply_to.map(str::to_owned),
             created_at: Utc::now(),
             priority: Priority::default(),
             extra: Map::new(),
@@ -342,6 +362,7 @@ pub fn words(message: &MessageReceived) -> String {
     match &message.content {
         Content::Text(text) => text.text.clone(),
         Content::Unsupported(other) => format!("[{}]", other.kind),
-        other => other.kind().to_owned(),
+        Content::ChoiceReply(choice) => format!("chose {}", choice.id),
+        other => format!("({})", other.kind()),
     }
 }
