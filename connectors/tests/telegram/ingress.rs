@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tributary_bus::Bus;
+use tributary_bus::{Bus, message::Inbound};
 
 use crate::stage::{PATIENCE, Stage, Way, Worker, words};
 

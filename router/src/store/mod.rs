@@ -11,15 +11,18 @@ mod bulk;
 mod clearing;
 mod commands;
 mod conditions;
+mod desk;
 mod endpoints;
 mod error;
 mod events;
+mod gathering;
 mod housekeeping;
 mod load;
 mod matching;
 mod notices;
 mod outbox;
 mod queries;
+mod reading;
 mod receive;
 mod replay;
 mod rows;
@@ -66,6 +69,8 @@ pub struct Store {
     deadline: Duration,
     wake: Arc<Wake>,
     clearing: Arc<clearing::Desk>,
+    gathering: Arc<gathering::Desk>,
+    reading: Arc<reading::Desk>,
 }
 
 impl Store {
@@ -76,6 +81,8 @@ impl Store {
             deadline,
             wake: Wake::new(),
             clearing: clearing::Desk::new(),
+            gathering: Arc::new(gathering::Desk::new()),
+            reading: Arc::new(reading::Desk::new()),
         }
     }
 

@@ -16,6 +16,7 @@ use super::delivery::{self, Webhook};
 use super::files::Files;
 use super::options::BotProfile;
 use super::params::Params;
+use super::rates::Rates;
 use super::updates::{NotTaken, UpdateQueue};
 use crate::lock;
 
@@ -42,6 +43,7 @@ pub(super) struct Account {
     pub business: HashMap<String, Business>,
     pub files: Files,
     pub albums_made: u64,
+    pub rates: Rates,
     callbacks: VecDeque<Callback>,
     callbacks_made: u64,
 }
@@ -171,6 +173,7 @@ impl Bot {
             business: HashMap::new(),
             files: Files::new(profile.id(), options.max_file_bytes),
             albums_made: 0,
+            rates: Rates::new(options.rates),
             callbacks: VecDeque::new(),
             callbacks_made: 0,
         };

@@ -170,6 +170,8 @@ pub enum CallAction {
 pub struct DeliveryMatch {
     /// The chat (for callback queries, the user) of the update.
     pub chat_id: Option<i64>,
+    /// The kind of the update: `message`, `callback_query` ...
+    pub kind: Option<String>,
     /// The bot's token.
     pub token: Option<String>,
 }
@@ -184,8 +186,22 @@ impl DeliveryMatch {
     pub fn from(chat_id: i64) -> Self {
         Self {
             chat_id: Some(chat_id),
-            token: None,
+            ..Self::default()
         }
+    }
+
+    /// Only deliveries of this kind of update. Holding one kind back lets others overtake where the provider may let them:
+    /// callback queries, reactions and messages have queues of their own.
+    #[must_use]
+    pub fn of_kind(mut self, kind: &str) -> Self {
+        self.kind = Some(kind.into());
+        self
+    }
+
+    pub(super) fn fits(&self, token: &str, chat_id: i64, kind: &str) -> bool {
+        self.chat_id.is_none_or(|wanted| wanted == chat_id)
+            && self.kind.as_ref().is_none_or(|wanted| wanted == kind)
+            && self.token.as_ref().is_none_or(|wanted| wanted == token)
     }
 }
 

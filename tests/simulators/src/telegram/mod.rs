@@ -13,12 +13,31 @@
 //! | `getFile` and downloads, expiry of links, files and callback queries | [`BotHandle::expire_links`] and its neighbours |
 //! | polling and webhooks with the provider's order, retries and conflicts | [`Options`] sets its patience |
 //! | limits of size and form with the provider's error texts | [`SizeLimits`] makes them smaller |
-//! | refusals, 429, 5xx, slowness, cut connections, repetitions, downloads that lie | [`Misbehave`] |
+//! | limits of rate, where a test wants them | [`RateLimits`] |
+//! | refusals of every kind, 429, 5xx, slowness, cut connections, repetitions, downloads that lie | [`Misbehave`], [`Refusal`] |
 //!
-//! Not simulated: Markdown of any version, inline mode, payments, polls sent by bots, paid media, stories, checklists, forum
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use tributary_simulators::script::Times;
+//! use tributary_simulators::telegram::{CallMatch, Media, Misbehave, Options, Refusal, TelegramSimulator, sample};
+//!
+//! let telegram = TelegramSimulator::start(Options::quick()).await?;
+//! let olena = telegram.user(5_550_001_111);
+//! olena.sends_media(Media::photo(sample::jpeg(800, 600, 1)).caption("Broken screen"));
+//! let blocked = Misbehave::on(CallMatch::method("sendPhoto"), Times::Count(1), Refusal::BlockedByUser.into());
+//! telegram.misbehave(blocked);
+//! // The bot under test is pointed at `telegram.base_url()` with `telegram.token()`.
+//! let chat = olena.wait_until_sees(Duration::from_secs(5), |chat| chat.from_bot().count() == 1).await?;
+//! assert_eq!(chat.messages[1].buttons, [["Yes", "No"]]);
+//! olena.presses_button(chat.messages[1].message_id, "Yes")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Not simulated: the old Markdown, inline mode, payments, polls sent by bots, paid media, stories, checklists, forum
 //! management, editing of live places, recompression of photos, `chat_member` updates, removal of a webhook that answers 410,
-//! rate limits of its own (a rule of [`Misbehave`] answers 429 where a test wants it), and expiry of updates other than callback
-//! queries.
+//! and expiry of updates other than callback queries.
 
 mod account;
 mod answer;
@@ -32,6 +51,7 @@ mod download;
 mod files;
 mod html;
 mod kind;
+mod markdown;
 mod media;
 mod methods;
 mod misbehave;
@@ -39,7 +59,9 @@ mod options;
 mod params;
 mod person;
 mod place;
+mod rates;
 mod records;
+mod refusal;
 mod room;
 pub mod sample;
 mod server;
@@ -73,10 +95,11 @@ pub use self::media::Media;
 pub use self::misbehave::{
     CallAction, CallMatch, DeliveryAction, DeliveryMatch, DownloadAction, Misbehave, When,
 };
-pub use self::options::{BotProfile, Options, SizeLimits};
+pub use self::options::{BotProfile, Options, RateLimits, SizeLimits};
 pub use self::params::{Params, Upload};
 pub use self::person::Person;
 pub use self::records::{Call, Change, ChangeKind, Counters, Delivery, FileSeen, Records, Sent};
+pub use self::refusal::Refusal;
 pub use self::room::Room;
 pub use self::user::{NotThere, Origin, Told, User};
 pub use self::view::{ChatView, MessageView};

@@ -64,6 +64,31 @@ impl Default for SizeLimits {
     }
 }
 
+/// How many messages the provider takes before it answers 429, as buckets that refill steadily. What is refused costs nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RateLimits {
+    /// Of a bot to all chats, in a second, and at once.
+    pub bot_per_second: u32,
+    /// To one private chat, in a minute.
+    pub private_per_minute: u32,
+    /// To one private chat at once.
+    pub private_burst: u32,
+    /// To one group or channel, in a minute, and at once.
+    pub group_per_minute: u32,
+}
+
+impl Default for RateLimits {
+    /// The provider's guidance: 30 in a second for a bot, one in a second for a person with short bursts, 20 in a minute for a group.
+    fn default() -> Self {
+        Self {
+            bot_per_second: 30,
+            private_per_minute: 60,
+            private_burst: 3,
+            group_per_minute: 20,
+        }
+    }
+}
+
 /// The settings of a simulator.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -80,6 +105,8 @@ pub struct Options {
     pub max_pending: usize,
     /// How many calls, sent messages and webhook attempts each are remembered; older ones are forgotten, counters go on.
     pub max_records: usize,
+    /// When it answers 429 by itself; `None`: never, only by [`Misbehave`](super::Misbehave).
+    pub rates: Option<RateLimits>,
     /// What is refused as too big.
     pub sizes: SizeLimits,
     /// How long a callback query can be answered.
@@ -100,6 +127,7 @@ impl Default for Options {
             webhook_timeout: Duration::from_secs(60),
             max_pending: 100_000,
             max_records: 200_000,
+            rates: None,
             sizes: SizeLimits::default(),
             callback_life: Duration::from_secs(150),
             delete_within: Duration::from_secs(48 * 3600),

@@ -188,6 +188,8 @@ pub struct Counters {
     pub updates_unwanted: u64,
     /// Updates that were confirmed by an offset, accepted by a webhook, or dropped on request.
     pub updates_settled: u64,
+    /// Callback queries a webhook did not accept in their time; they count as settled as well.
+    pub updates_expired: u64,
     /// Attempts to deliver to a webhook.
     pub deliveries: u64,
     /// Calls and deliveries that a rule made go wrong.

@@ -6,6 +6,7 @@ mod media;
 mod misbehaving;
 mod people;
 mod polling;
+mod refusing;
 mod sending;
 mod webhooks;
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 /// Update kinds of Bot API 10.1.
 const KINDS: [&str; 25] = [
@@ -48,6 +49,10 @@ pub(super) struct QueueKey {
 }
 
 impl QueueKey {
+    pub(super) fn is_of(&self, class: &str) -> bool {
+        self.class == class
+    }
+
     /// Messages, posts and their edits share the queue of their chat; every other kind has its own queues.
     fn of(kind: &str, body: &Value) -> Self {
         let class = match kind {
@@ -74,8 +79,10 @@ impl QueueKey {
 #[derive(Debug)]
 pub(super) struct Pending {
     pub update_id: i64,
+    pub kind: String,
     pub json: String,
     pub queue: QueueKey,
+    pub made: Instant,
 }
 
 /// Why an update did not become available.
@@ -118,8 +125,10 @@ impl UpdateQueue {
         let queue = QueueKey::of(kind, body);
         let pending = Arc::new(Pending {
             update_id,
+            kind: kind.to_owned(),
             json,
             queue,
+            made: Instant::now(),
         });
         self.pending.insert(update_id, Arc::clone(&pending));
         Ok(pending)

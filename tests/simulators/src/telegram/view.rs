@@ -23,7 +23,7 @@ pub struct ChatView {
 pub struct MessageView {
     /// Within the chat.
     pub message_id: i64,
-    /// The bot sent it.
+    /// The bot sent it. In a channel, where nobody is named, every post counts as its own.
     pub from_bot: bool,
     /// Text or caption, without markup.
     pub text: String,

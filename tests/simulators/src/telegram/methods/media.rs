@@ -10,7 +10,7 @@ use super::send::{self, Outgoing};
 use super::source::{self, Source};
 
 /// Items of an album.
-const ALBUM: std::ops::RangeInclusive<usize> = 2..=10;
+const MAX_ALBUM: usize = 10;
 
 /// A message with a file that is ready to be stored.
 pub(super) struct Prepared {
@@ -61,7 +61,9 @@ pub(super) async fn send(request: &Request<'_>, kind: FileKind) -> Result<Answer
     let message = request.bot.with(|account| {
         // A file that cannot be sent must not become known.
         account.find_chat(request.params)?.open()?;
-        let outgoing = prepared.into_outgoing(account, kind.method());
+        let outgoing = prepared
+            .into_outgoing(account, kind.method())
+            .with_markup(request.params)?;
         send::post(request, account, outgoing)
     })?;
     Ok(Answer::new(&message))
@@ -106,22 +108,20 @@ pub(super) async fn send_group(request: &Request<'_>) -> Result<Answer, ApiError
         .json("media")
         .and_then(|media| media.as_array().cloned())
         .ok_or_else(|| ApiError::bad_request("can't parse media JSON object"))?;
-    if !ALBUM.contains(&items.len()) {
-        let reason = if items.len() > *ALBUM.end() {
-            "too many messages to send as an album"
-        } else {
-            "media group must include 2-10 items"
-        };
+    let reason = match items.len() {
+        0 => Some("there are no messages to send"),
+        // The documented rule; the open-source server sends a single item as an ordinary message.
+        1 => Some("media group must include 2-10 items"),
+        2..=MAX_ALBUM => None,
+        _ => Some("too many messages to send as an album"),
+    };
+    if let Some(reason) = reason {
         return Err(ApiError::bad_request(reason));
     }
-    if request.params.get("reply_markup").is_some() {
-        return Err(ApiError::bad_request(
-            "reply markup can't be used in an album",
-        ));
-    }
     let mut prepared = Vec::with_capacity(items.len());
-    for item in &items {
-        prepared.push(input_media(request, item).await?);
+    for (n, item) in items.iter().enumerate() {
+        let item = input_media(request, item).await;
+        prepared.push(item.map_err(|error| in_album(error, n + 1))?);
     }
     let classes: Vec<_> = prepared.iter().map(|item| item.source.kind()).collect();
     if let Some(kind) = classes.iter().find(|kind| kind.album().is_none()) {
@@ -145,8 +145,10 @@ pub(super) async fn send_group(request: &Request<'_>) -> Result<Answer, ApiError
         account.albums_made += 1;
         let group = format!("1390000000{:07}", account.albums_made);
         let mut messages = Vec::with_capacity(prepared.len());
+        let mut weight = prepared.len();
         for item in prepared {
             let mut outgoing = item.into_outgoing(account, "sendMediaGroup");
+            outgoing.weight = std::mem::take(&mut weight);
             outgoing
                 .content
                 .insert("media_group_id".into(), json!(group));
@@ -156,4 +158,25 @@ pub(super) async fn send_group(request: &Request<'_>) -> Result<Answer, ApiError
     })?;
     let result: Vec<&Value> = messages.iter().map(|message| &**message).collect();
     Ok(Answer::new(&json!(result)))
+}
+
+/// What is wrong with one file is told with its place, from 1; what is wrong with the arguments is not.
+fn in_album(error: ApiError, place: usize) -> ApiError {
+    let Some(reason) = error.description.strip_prefix("Bad Request: ") else {
+        return error;
+    };
+    let of_arguments = ["can't parse", "message caption", "can't use file of type"];
+    if of_arguments.iter().any(|start| reason.starts_with(start)) {
+        return error;
+    }
+    let mut letters = reason.chars();
+    let first: String = letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
+    let rest = letters.as_str();
+    ApiError::bad_request(&format!(
+        "failed to send message #{place} with the error message \"{first}{rest}\""
+    ))
 }

@@ -100,7 +100,7 @@ fn post<const N: usize>(
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-    let outgoing = Outgoing::new(method, content, String::new());
+    let outgoing = Outgoing::new(method, content, String::new()).with_markup(request.params)?;
     let message = request
         .bot
         .with(|account| send::post(request, account, outgoing))?;

@@ -39,11 +39,8 @@ pub(super) fn copy(request: &Request<'_>) -> Result<Answer, ApiError> {
             content.extend(send::caption_content(request.params)?.0);
         }
         let text = text_of(&content);
-        send::post(
-            request,
-            account,
-            Outgoing::new("copyMessage", content, text),
-        )
+        let outgoing = Outgoing::new("copyMessage", content, text);
+        send::post(request, account, outgoing.with_markup(request.params)?)
     })?;
     Ok(Answer::new(&json!({"message_id": message["message_id"]})))
 }

@@ -26,7 +26,7 @@ const MAX_QUOTE: usize = 1024;
 /// `sendMessage`.
 pub(super) fn message(request: &Request<'_>) -> Result<Answer, ApiError> {
     let (content, text) = text_content(request.params)?;
-    let outgoing = Outgoing::new("sendMessage", content, text);
+    let outgoing = Outgoing::new("sendMessage", content, text).with_markup(request.params)?;
     let message = request
         .bot
         .with(|account| post(request, account, outgoing))?;
@@ -80,6 +80,10 @@ pub(super) struct Outgoing {
     /// Text or caption.
     pub text: String,
     pub files: Vec<Arc<Stored>>,
+    /// What comes with it; an album takes none.
+    pub markup: Markup,
+    /// The messages it counts as for the limits of rate; the first of an album counts for all.
+    pub weight: usize,
 }
 
 impl Outgoing {
@@ -89,7 +93,17 @@ impl Outgoing {
             content,
             text,
             files: Vec::new(),
+            markup: Markup::None,
+            weight: 1,
         }
+    }
+
+    /// The same with the `reply_markup` of the call.
+    pub(super) fn with_markup(self, params: &Params) -> Result<Self, ApiError> {
+        Ok(Self {
+            markup: Markup::read(params)?,
+            ..self
+        })
     }
 }
 
@@ -101,7 +115,7 @@ pub(super) fn post(
     outgoing: Outgoing,
 ) -> Result<Arc<Value>, ApiError> {
     let (bot, params) = (request.bot, request.params);
-    let markup = Markup::read(params)?;
+    let markup = outgoing.markup;
     let business = business_owner(account, params)?;
     let chat = account.find_chat(params)?;
     let replied = replied_to(params, chat)?;
@@ -111,6 +125,11 @@ pub(super) fn post(
     if let Some(thread) = thread {
         chat.topic(thread)?;
     }
+    let (chat_id, private) = (chat.id(), chat.is("private"));
+    if outgoing.weight > 0 {
+        account.rates.take(chat_id, private, outgoing.weight)?;
+    }
+    let chat = account.find_chat(params)?;
     let message_id = chat.next_message_id();
     let mut fields = Map::new();
     fields.insert("message_id".into(), json!(message_id));
@@ -143,7 +162,6 @@ pub(super) fn post(
     markup.apply(chat);
     let message = Arc::new(Value::Object(fields));
     chat.keep(message_id, Arc::clone(&message));
-    let chat_id = chat.id();
     let files = outgoing.files.iter().map(|file| FileSeen::of(file));
     let files: Vec<_> = files.collect();
     bot.shared.record(|records| {

@@ -125,7 +125,7 @@ fn uploaded(request: &Request<'_>, upload: &Upload, kind: FileKind) -> Result<So
     }
     if kind == FileKind::Photo && upload.size > sizes.photo_upload {
         let reason = format!(
-            "file of size {} bytes is too big for a photo; the maximum size is {} bytes: file is too big",
+            "file of size {} bytes is too big for a photo; the maximum size is {} bytes",
             upload.size, sizes.photo_upload
         );
         return Err(ApiError::bad_request(&reason));

@@ -194,16 +194,13 @@ impl User {
         self
     }
 
-    /// The chat as it looks to this person now.
+    /// The chat as it looks to this person now; empty if the bot does not know it. Looking changes nothing.
     pub fn sees(&self) -> ChatView {
         self.bot.with(|account| {
-            self.chat(account);
-            let account = &*account;
-            self.place
-                .known_chat(account)
-                .map_or_else(ChatView::default, |chat| {
-                    ChatView::of(&self.bot, chat, &account.files)
-                })
+            let chat = self.place.known_chat(account);
+            chat.map_or_else(ChatView::default, |chat| {
+                ChatView::of(&self.bot, chat, &account.files)
+            })
         })
     }
 
