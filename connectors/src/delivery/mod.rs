@@ -2,7 +2,6 @@
 
 mod attendant;
 mod outcome;
-mod plan;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -32,6 +31,7 @@ use crate::{
     Account, CallLog, NoMedia, Part, Receipt, SendContext, SendError,
     ledger::{Begun, Ending, Ledger, Noted, OnUnknown, PartKey, Settled, Try},
     registry::OnUncertain,
+    render::render,
 };
 use outcome::{Circumstances, Hold, Verdict};
 use report::Report;
@@ -145,17 +145,18 @@ impl DeliveryHandler {
         act: Act<'_>,
         lease: &Lease,
     ) -> Result<Report, Outcome> {
-        let plan = match plan::plan(&delivery.content, self.account.connector.capabilities()) {
-            Ok(plan) => plan,
-            Err(failure) => return Ok(Report::failed(failure)),
+        let capabilities = self.account.connector.capabilities();
+        let rendered = match render(&delivery.content, capabilities) {
+            Ok(rendered) => rendered,
+            Err(unrenderable) => return Ok(Report::failed(unrenderable.into())),
         };
         let mut known = if again {
             self.known(delivery.message_id).await?
         } else {
             Vec::new()
         };
-        let mut report = Report::new(plan.degraded);
-        for part in &plan.parts {
+        let mut report = Report::new(rendered.degraded);
+        for part in &rendered.parts {
             let settled = match known.iter().position(|(number, _)| *number == part.index) {
                 Some(at) => known.swap_remove(at).1,
                 None => self.bring(delivery, part, act, lease).await?,
