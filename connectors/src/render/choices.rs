@@ -94,9 +94,9 @@ fn fit(choices: &Choices, text: &Text, limits: &ChoiceLimits, plain: TextLimit) 
             continue;
         }
         let title = shorten(&option.title, limits.title)?;
-        let full = option.description.as_deref();
+        let full = described(option);
         let description = full.and_then(|full| shorten(full, limits.description?));
-        if full.is_some_and(|full| !full.trim().is_empty()) && description.is_none() {
+        if full.is_some() && description.is_none() {
             told.push(line(option));
         }
         shortened |= title != option.title
@@ -253,8 +253,7 @@ fn tell(
 /// `Title — description: address`
 fn line(option: &Choice) -> String {
     let mut line = option.title.clone();
-    let description = option.description.as_deref().unwrap_or_default();
-    if !description.trim().is_empty() {
+    if let Some(description) = described(option) {
         line.push_str(" — ");
         line.push_str(description);
     }
@@ -266,6 +265,12 @@ fn line(option: &Choice) -> String {
         ChoiceAction::Reply | ChoiceAction::RequestContact | ChoiceAction::RequestLocation => {}
     }
     line
+}
+
+/// The description, if it says anything.
+fn described(option: &Choice) -> Option<&str> {
+    let description = option.description.as_deref()?;
+    (!description.trim().is_empty()).then_some(description)
 }
 
 fn name(style: ChoiceStyle) -> &'static str {

@@ -6,11 +6,14 @@
 
 mod carousel;
 mod choices;
+mod convert;
 mod markup;
 mod measure;
 mod media;
 mod sms;
 mod split;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use tributary_bus::message::{Content, Degradation, DegradationCode, Failure, FailureCode, Text};
@@ -18,6 +21,7 @@ use tributary_bus::message::{Content, Degradation, DegradationCode, Failure, Fai
 use crate::{Capabilities, Part, Support};
 use media::Kind;
 
+pub use convert::{to_html, to_markdown_v2, to_whatsapp};
 pub use sms::{SmsEncoding, SmsSegments, sms_segments};
 
 /// What is sent, in order.
