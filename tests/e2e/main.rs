@@ -8,5 +8,6 @@ mod bad_input;
 mod browser;
 mod chaos;
 mod fleet;
+mod full_disk;
 mod operator;
 mod way;
