@@ -12,10 +12,10 @@ use tributary_bus::{
 use super::{
     Act, DeliveryHandler, fresh,
     outcome::{Hold, Verdict},
-    pause, plan,
+    pause,
     report::Refused,
 };
-use crate::{Action, Support};
+use crate::{Action, Support, render::render};
 
 /// A change of one message.
 struct Change<'a> {
@@ -56,15 +56,15 @@ impl DeliveryHandler {
     fn edit_action(&self, delivery: &DeliveryEdit, ids: Vec<String>) -> Result<Action, Failure> {
         let capabilities = self.account.connector.capabilities();
         supported(capabilities.edit, "edit messages")?;
-        let plan = plan::plan(&delivery.content, capabilities)?;
-        if plan.parts.len() != ids.len() {
+        let rendered = render(&delivery.content, capabilities)?;
+        if rendered.parts.len() != ids.len() {
             return Err(rejected(format!(
                 "the new content takes {} messages in this channel, the old one was sent in {}",
-                plan.parts.len(),
+                rendered.parts.len(),
                 ids.len()
             )));
         }
-        let parts = ids.into_iter().zip(plan.parts).collect();
+        let parts = ids.into_iter().zip(rendered.parts).collect();
         Ok(Action::Edit { parts })
     }
 

@@ -4,7 +4,6 @@ mod attendant;
 mod change;
 mod circuit;
 mod outcome;
-mod plan;
 mod presence;
 mod report;
 mod send;

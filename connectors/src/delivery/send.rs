@@ -16,7 +16,7 @@ use super::{
     circuit::Ticket,
     fresh,
     outcome::{Hold, Verdict},
-    pause, plan,
+    pause,
     report::{Report, progress_events},
     turns::Turn,
 };
@@ -24,6 +24,7 @@ use crate::{
     Part, Receipts,
     ledger::{Begun, Ending, Noted, OnUnknown, PartKey, Settled, Target, Try},
     registry::OnUncertain,
+    render::render,
 };
 
 /// How often a part that another worker may be sending is looked at.
@@ -64,18 +65,21 @@ impl DeliveryHandler {
     /// Brings every part through and tells; `Err` when the delivery is to be handled again.
     async fn deliver(&self, mut sending: Sending<'_>, again: bool) -> Result<(), Outcome> {
         let capabilities = self.account.connector.capabilities();
-        let plan = match plan::plan(&sending.delivery.content, capabilities) {
-            Ok(plan) => plan,
-            Err(failure) => return self.tell(Report::failed(failure), &sending).await,
+        let rendered = match render(&sending.delivery.content, capabilities) {
+            Ok(rendered) => rendered,
+            Err(unrenderable) => {
+                let report = Report::failed(unrenderable.into());
+                return self.tell(report, &sending).await;
+            }
         };
-        sending.count = u32::try_from(plan.parts.len()).unwrap_or(u32::MAX);
+        sending.count = u32::try_from(rendered.parts.len()).unwrap_or(u32::MAX);
         let mut known = if again {
             self.known(sending.delivery.message_id).await?
         } else {
             Vec::new()
         };
-        let mut report = Report::new(plan.degraded);
-        for part in &plan.parts {
+        let mut report = Report::new(rendered.degraded);
+        for part in &rendered.parts {
             let settled = match known.iter().position(|(number, _)| *number == part.index) {
                 Some(at) => known.swap_remove(at).1,
                 None => self.bring(&sending, part).await?,

@@ -30,6 +30,9 @@ pub struct Config {
     pub local_files: Option<PathBuf>,
     /// Webhooks at once, 1 to 100.
     pub webhook_connections: u32,
+    /// How often the webhook is compared with what is wanted, and its health looked at.
+    #[serde(with = "tributary_config::duration")]
+    pub webhook_check: Duration,
     /// Messages a second, to all chats together.
     pub rate_per_second: f64,
     /// Messages a second to one person, and how many at once.
@@ -51,6 +54,7 @@ impl Default for Config {
             channels: Listen::Ignore,
             local_files: None,
             webhook_connections: 40,
+            webhook_check: Duration::from_secs(60),
             rate_per_second: 30.0,
             chat_rate_per_second: 1.0,
             chat_burst: 3,
@@ -126,6 +130,9 @@ impl Config {
         }
         if !(1..=100).contains(&self.webhook_connections) {
             wrong("webhook_connections", "must be 1 to 100");
+        }
+        if self.webhook_check.is_zero() {
+            wrong("webhook_check", "must be above 0");
         }
         let second = Duration::from_secs(1);
         // A second's worth at once keeps up with the rate; a group may use up its minute.

@@ -183,6 +183,8 @@ fn below(token: &str, local: &Path, path: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use tributary_config::Secret;
+
     use super::*;
 
     #[test]
@@ -211,6 +213,41 @@ mod tests {
             "/var/2:B/documents/file_7.pdf",
         ] {
             assert_eq!(inside(path), None, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn files_of_a_server_in_local_mode_are_read_from_its_folder() {
+        let token = "1:A";
+        let url = "http://127.0.0.1:1".parse().expect("a URL");
+        let client = Client::new(&url, Secret::new(token)).expect("a client");
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let folder = dir.path().join(token).join("documents");
+        fs::create_dir_all(&folder).await.expect("a folder");
+        let content = vec![7_u8; 3 * CHUNK + 5];
+        fs::write(folder.join("file_7.pdf"), &content)
+            .await
+            .expect("a file");
+        let there = "/var/lib/telegram-bot-api/1:A/documents/file_7.pdf";
+        let opened = on_disk(&client, Some(dir.path()), there).await;
+        let mut stream = opened.expect("it is there");
+        assert_eq!(stream.size, Some(content.len() as u64));
+        let mut read = Vec::new();
+        while let Some(chunk) = stream.body.next().await {
+            read.extend_from_slice(&chunk.expect("a chunk"));
+        }
+        assert!(read == content);
+        let reason = async |local: Option<&Path>, path: &str| {
+            let error = on_disk(&client, local, path).await.err();
+            error.expect("no bytes").to_string()
+        };
+        assert!(reason(None, there).await.contains("local_files"));
+        let away = "/var/lib/telegram-bot-api/1:A/documents/file_8.pdf";
+        for reason in [
+            reason(Some(dir.path()), away).await,
+            reason(Some(dir.path()), "/etc/passwd").await,
+        ] {
+            assert!(!reason.contains(token), "{reason}");
         }
     }
 

@@ -101,6 +101,7 @@ impl Factory for Telegram {
                 moves: Arc::clone(&moves),
                 memory: Arc::clone(&memory),
                 channel,
+                look_every: config.webhook_check,
                 webhook,
             },
             client,

@@ -128,7 +128,7 @@ async fn bytes_are_uploaded_once() {
 #[tokio::test]
 async fn what_is_too_large_or_gone_is_refused_before_anything_is_sent() {
     let direct = Direct::plain().await;
-    direct.telegram.user(OLENA).known();
+    drop(direct.telegram.user(OLENA).known());
     let big = direct
         .shelf
         .keep("p.jpg", "image/jpeg", vec![0_u8; 11 * 1024 * 1024]);
@@ -304,7 +304,7 @@ async fn what_is_too_old_cannot_be_deleted() {
         ..Options::quick()
     };
     let direct = Direct::new(options, "").await;
-    direct.telegram.user(OLENA).known();
+    drop(direct.telegram.user(OLENA).known());
     let id = direct.sent(TO, Content::text("one")).await;
     // Dates are whole seconds.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
@@ -360,7 +360,7 @@ async fn reactions_typing_and_reading() {
 #[tokio::test]
 async fn the_channel_log_has_every_call_and_no_token() {
     let direct = Direct::plain().await;
-    direct.telegram.user(OLENA).known();
+    drop(direct.telegram.user(OLENA).known());
     let token = direct.telegram.token().to_owned();
     let on = |action| Misbehave::on(CallMatch::method("sendMessage"), Times::Count(1), action);
     direct.telegram.misbehave(
@@ -404,7 +404,7 @@ async fn the_channel_log_has_every_call_and_no_token() {
 #[tokio::test]
 async fn a_file_that_telegram_cannot_read_now_waits() {
     let direct = Direct::plain().await;
-    direct.telegram.user(OLENA).known();
+    drop(direct.telegram.user(OLENA).known());
     direct.telegram.misbehave(Misbehave::on(
         CallMatch::method("sendMessage"),
         Times::Count(1),

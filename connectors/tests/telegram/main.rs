@@ -9,3 +9,4 @@ mod rooms;
 mod secrets;
 mod stage;
 mod updates;
+mod ways;

@@ -14,8 +14,8 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tributary_base::database::Database;
 use tributary_bus::{
-    Address, Bus, ChannelId, ConversationId, Destination, EmbeddedBus, Envelope, Group, Lane,
-    LaneSpec, MessageId, OrganizationId, Publication, Workers,
+    Address, Bus, ChannelId, ConversationId, Destination, EmbeddedBus, Envelope, EventId, Group,
+    Lane, LaneSpec, MessageId, OrganizationId, Payload, Publication, Workers,
     message::{
         ChannelHealth, ContactLeft, Content, DeliverySend, Inbound, MessageReceived, MessageStatus,
         Priority,
@@ -103,6 +103,16 @@ impl Stage {
 
     /// Starts a connector process with its ingress.
     pub async fn worker(&self, way: Way) -> Worker {
+        let worker = self.start(way).await;
+        if way == Way::Webhook {
+            self.until("a webhook", || self.telegram.first_bot().webhook_url())
+                .await;
+        }
+        worker
+    }
+
+    /// The same, whatever becomes of its webhook.
+    pub async fn start(&self, way: Way) -> Worker {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let public_url = match way {
@@ -141,16 +151,17 @@ impl Stage {
                     .expect("the ingress serves");
             }),
         ];
-        let worker = Worker {
+        Worker {
             address,
             stop,
             tasks,
-        };
-        if way == Way::Webhook {
-            self.until("a webhook", || self.telegram.first_bot().webhook_url())
-                .await;
         }
-        worker
+    }
+
+    /// More settings, after those of the account.
+    pub fn also(&mut self, text: &str) {
+        self.extra.push('\n');
+        self.extra.push_str(text);
     }
 
     /// The account's connector, built as a worker builds it.
@@ -190,18 +201,23 @@ impl Stage {
     }
 
     pub async fn deliver(&self, delivery: &DeliverySend) {
-        let lane = Lane::Delivery(ChannelId::from("shop"));
+        self.put("shop", delivery.message_id.into(), delivery).await;
+    }
+
+    /// Puts anything into a delivery lane.
+    pub async fn put<P: Payload>(&self, channel: &str, id: EventId, payload: &P) {
+        let lane = Lane::Delivery(ChannelId::from(channel));
         let spec = LaneSpec {
             lane: lane.clone(),
             filter: None,
         };
         self.bus.declare(&[spec]).await.expect("a lane");
         let envelope = Envelope::wrap(
-            delivery.message_id.into(),
+            id,
             "/router".to_owned(),
             OrganizationId::from("acme"),
             None,
-            delivery,
+            payload,
         )
         .expect("an envelope");
         let publication = Publication {
