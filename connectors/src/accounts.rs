@@ -7,7 +7,7 @@ use tributary_config::{Channel, Invalid, Settings};
 use url::Url;
 
 use crate::{
-    Connector, ConnectorStore, Context, InboundSink, health::Health, registry,
+    Connector, ConnectorStore, Context, InboundSink, Ledger, call_log::Redactor, registry,
     registry::OnUncertain,
 };
 
@@ -17,7 +17,8 @@ pub struct Account {
     pub connector: Arc<dyn Connector>,
     pub sink: InboundSink,
     pub on_uncertain: OnUncertain,
-    pub(crate) health: Health,
+    /// Takes the account's secrets out of its log.
+    pub(crate) redactor: Redactor,
 }
 
 /// The accounts of a process, by id.
@@ -47,6 +48,7 @@ impl Accounts {
         kind: Option<&str>,
         store: &ConnectorStore,
         bus: &Arc<dyn Bus>,
+        ledger: &Arc<Ledger>,
     ) -> Result<Self, Invalid> {
         let mut accounts = BTreeMap::new();
         let mut problems = Vec::new();
@@ -62,11 +64,12 @@ impl Accounts {
             match registry::build(&context) {
                 Ok(built) => {
                     let account = Account {
+                        redactor: Redactor::new(&built.connector.secrets()),
                         channel: channel.clone(),
                         connector: built.connector,
-                        sink: InboundSink::new(Arc::clone(bus), channel, settings),
+                        sink: InboundSink::new(Arc::clone(bus), channel, settings)
+                            .with_ledger(ledger),
                         on_uncertain: built.common.on_uncertain,
-                        health: Health::default(),
                     };
                     accounts.insert(ChannelId(channel.id.clone()), Arc::new(account));
                 }

@@ -14,6 +14,7 @@ mod directory;
 mod endpoints;
 mod events;
 mod extract;
+mod message_log;
 mod messages;
 mod openapi;
 mod page;
@@ -37,6 +38,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use auth::Rate;
+pub use message_log::{MessageLog, ProviderCall};
 pub use openapi::document as openapi_document;
 
 use crate::store::Store;
@@ -54,6 +56,7 @@ struct Shared {
     store: Store,
     bus: Arc<dyn Bus>,
     guard: Guard,
+    message_log: Option<Arc<dyn MessageLog>>,
     limiter: auth::KeyLimiter,
     in_flight: Semaphore,
     settings: tributary_config::Api,
@@ -66,10 +69,24 @@ impl ApiState {
             store,
             bus,
             guard: Guard::new(&settings.webhooks.allow_internal),
+            message_log: None,
             limiter: auth::KeyLimiter::new(rate),
             in_flight: Semaphore::new(IN_FLIGHT_LIMIT),
             settings: settings.api.clone(),
         }))
+    }
+
+    /// The same API, which can show the channel log. Asked before the state is cloned.
+    #[must_use]
+    pub fn with_message_log(mut self, log: Arc<dyn MessageLog>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.message_log = Some(log);
+        }
+        self
+    }
+
+    fn message_log(&self) -> Option<&dyn MessageLog> {
+        self.0.message_log.as_deref()
     }
 
     fn store(&self) -> &Store {
@@ -140,6 +157,7 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         .routes(routes!(conversations::assign_conversation))
         .routes(routes!(messages::list_messages, messages::send_message))
         .routes(routes!(messages::get_message))
+        .routes(routes!(message_log::get_message_log))
         .routes(routes!(
             endpoints::list_endpoints,
             endpoints::create_endpoint
