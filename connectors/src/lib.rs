@@ -33,7 +33,9 @@ pub use connector::{
 };
 pub use delivery::ConnectorAttendant;
 pub use ledger::{Ledger, LedgerError};
-pub use media::{FetchError, MediaAccess, MediaShelf, MediaSource, MediaStream, NoMedia};
+pub use media::{
+    FetchError, FetchQueue, MediaAccess, MediaShelf, MediaSource, MediaStream, NoMedia,
+};
 pub use pace::{Bucket, Buckets, Pace, Rate};
 pub use sink::{InboundSink, SinkError};
 pub use store::{ConnectorStore, migrations};
