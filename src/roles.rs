@@ -371,7 +371,8 @@ impl Running {
                 Arc::clone(&self.bus),
                 settings,
                 Rate::default(),
-            );
+            )
+            .with_media(self.media.clone());
             self.tasks.spawn(
                 "api",
                 &self.stop,
