@@ -4,6 +4,8 @@ mod access;
 mod fetch;
 mod queue;
 mod shelf;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
