@@ -1,6 +1,8 @@
 //! The widget behind the real ingress, on the real embedded bus and both databases.
 
 mod asset;
+mod changes;
+mod choices;
 mod doors;
 mod mailbox;
 mod messages;

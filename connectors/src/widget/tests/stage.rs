@@ -33,7 +33,7 @@ use tributary_bus::{
 use tributary_config::{Settings, load_text};
 
 use crate::{
-    Accounts, CallLog, ConnectorStore, NoMedia, Part, Receipt, SendContext, SendError,
+    Accounts, Action, CallLog, ConnectorStore, NoMedia, Part, Receipt, SendContext, SendError,
     server::serve_ingress,
 };
 
@@ -252,19 +252,55 @@ impl Stage {
         index: u32,
         content: Content,
     ) -> Result<Receipt, SendError> {
-        let context = SendContext {
-            message_id,
-            to: to.clone(),
-            seq: 1,
-            reply_to: None,
-            idempotency_key: format!("{message_id}.{index}"),
-            deadline: PATIENCE,
-            media: Arc::new(NoMedia),
-            log: CallLog::nowhere(),
-        };
+        self.send_with(worker, index, content, &context(to, message_id, index))
+            .await
+    }
+
+    /// With a context of the test's own.
+    pub(super) async fn send_with(
+        &self,
+        worker: usize,
+        index: u32,
+        content: Content,
+        context: &SendContext,
+    ) -> Result<Receipt, SendError> {
         let account = self.workers[worker].accounts.get("shop").expect("there");
         let part = Part { index, content };
-        account.connector.send(&part, &context).await
+        account.connector.send(&part, context).await
+    }
+
+    /// Sends any content, given as JSON; answers its id and the provider's.
+    pub(super) async fn offer(&self, to: &Address, content: Value) -> (MessageId, String) {
+        let content = serde_json::from_value(content).expect("a content");
+        let id = MessageId::generate();
+        let receipt = self.send(0, to, id, 0, content).await.expect("sent");
+        (id, receipt.provider_id)
+    }
+
+    /// Does something as the owner of the delivery lane at the first worker does.
+    pub(super) async fn act(
+        &self,
+        to: &Address,
+        message_id: MessageId,
+        action: Action,
+    ) -> Result<(), SendError> {
+        let account = self.workers[0].accounts.get("shop").expect("there");
+        let context = context(to, message_id, 0);
+        account.connector.act(&action, &context).await
+    }
+}
+
+/// What surrounds a part or an action.
+pub(super) fn context(to: &Address, message_id: MessageId, index: u32) -> SendContext {
+    SendContext {
+        message_id,
+        to: to.clone(),
+        seq: 1,
+        reply_to: None,
+        idempotency_key: format!("{message_id}.{index}"),
+        deadline: PATIENCE,
+        media: Arc::new(NoMedia),
+        log: CallLog::nowhere(),
     }
 }
 
@@ -348,6 +384,16 @@ impl Visitor {
                 }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    /// The next frame of a kind; what comes before it is passed over.
+    pub(super) async fn until(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["t"] == kind {
+                return frame;
             }
         }
     }
