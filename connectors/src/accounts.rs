@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use tributary_base::media::MediaService;
 use tributary_bus::{Bus, ChannelId, Group, Lane, LaneSpec};
 use tributary_config::{Channel, Invalid, Settings};
 use url::Url;
 
 use crate::{
-    Connector, ConnectorStore, Context, InboundSink, health::Health, registry,
+    Connector, ConnectorStore, Context, InboundSink, MediaShelf, health::Health, registry,
     registry::OnUncertain,
 };
 
@@ -17,12 +18,15 @@ pub struct Account {
     pub connector: Arc<dyn Connector>,
     pub sink: InboundSink,
     pub on_uncertain: OnUncertain,
+    /// Where its media is kept; `None`: nowhere.
+    pub(crate) media: Option<MediaShelf>,
     pub(crate) health: Health,
 }
 
 /// The accounts of a process, by id.
 pub struct Accounts {
     accounts: BTreeMap<ChannelId, Arc<Account>>,
+    media: Option<MediaService>,
 }
 
 impl Context {
@@ -52,12 +56,16 @@ impl Accounts {
         let mut problems = Vec::new();
         let wanted = |channel: &&Channel| kind.is_none_or(|kind| channel.kind == kind);
         for channel in settings.channels.values().filter(wanted) {
+            let media = store
+                .media()
+                .map(|media| MediaShelf::new(media.clone(), &channel.organization, settings));
             let context = Context {
                 channel: channel.clone(),
                 settings: Arc::clone(settings),
                 database: Some(store.database().clone()),
                 bus: Some(Arc::clone(bus)),
                 public_url: Context::public_url_of(channel, settings),
+                media: media.clone(),
             };
             match registry::build(&context) {
                 Ok(built) => {
@@ -66,6 +74,7 @@ impl Accounts {
                         connector: built.connector,
                         sink: InboundSink::new(Arc::clone(bus), channel, settings),
                         on_uncertain: built.common.on_uncertain,
+                        media,
                         health: Health::default(),
                     };
                     accounts.insert(ChannelId(channel.id.clone()), Arc::new(account));
@@ -74,10 +83,16 @@ impl Accounts {
             }
         }
         if problems.is_empty() {
-            Ok(Self { accounts })
+            let media = store.media().cloned();
+            Ok(Self { accounts, media })
         } else {
             Err(Invalid(problems))
         }
+    }
+
+    /// Where media is kept; `None`: nowhere.
+    pub fn media(&self) -> Option<&MediaService> {
+        self.media.as_ref()
     }
 
     /// An account by its id.

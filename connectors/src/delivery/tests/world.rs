@@ -150,6 +150,7 @@ impl World {
             sink: InboundSink::new(anybody, &channel, &settings),
             channel,
             on_uncertain,
+            media: None,
             health: Health::default(),
         };
         let (proven, watched) = watch::channel(Some(Instant::now()));

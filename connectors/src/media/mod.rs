@@ -1,5 +1,7 @@
 //! How connectors reach the bytes of media: those of a provider, and those that are to be sent.
 
+mod shelf;
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -8,6 +10,8 @@ use futures::stream::BoxStream;
 use std::time::Duration;
 use tributary_bus::message::Media;
 use url::Url;
+
+pub use shelf::MediaShelf;
 
 /// Bytes on their way.
 pub struct MediaStream {
