@@ -5,7 +5,7 @@ mod webdriver;
 use serde_json::Value;
 
 use self::webdriver::{Browser, ENTER, ESCAPE, SHIFT, TAB};
-use crate::support::{Demo, Spawn, eventually};
+use crate::support::{Demo, PATIENCE, Spawn, eventually};
 
 const OWN: &str = ".message.visitor .text";
 const REPLIES: &str = ".message.agent:not(:first-child) .text";

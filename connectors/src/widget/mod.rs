@@ -18,6 +18,7 @@ mod outbound;
 mod page;
 mod session;
 mod token;
+mod uploads;
 mod wire;
 
 #[cfg(test)]
@@ -41,11 +42,12 @@ use self::{
     mailbox::{Mailbox, MailboxError},
     names::Name,
     token::Signer,
+    wire::Accepted,
 };
 use crate::{
     Action, Asset, Capabilities, CarouselLimits, ChoiceLimits, Connector, Context, Factory,
-    InboundSink, MediaLimit, MediaLimits, Part, Receipt, Receipts, ReceiveError, Received,
-    SendContext, SendError, Socket, Sockets, Support, TextLimit, Visit, Webhook,
+    InboundSink, MediaLimit, MediaLimits, MediaShelf, Part, Receipt, Receipts, ReceiveError,
+    Received, SendContext, SendError, Socket, Sockets, Support, TextLimit, Uploads, Visit, Webhook,
 };
 
 /// A reply longer than this goes out in parts.
@@ -86,6 +88,7 @@ impl Factory for WidgetFactory {
             name: Arc::from(channel.id.as_str()),
             limits: Limits::new(&rules),
             hub: Hub::of(bus),
+            shelf: context.media.clone(),
             mailbox: Mailbox::new(database.clone(), organization, id.clone()),
             signer: OnceCell::new(),
             account: channel.clone(),
@@ -169,6 +172,8 @@ struct Widget {
     limits: Limits,
     hub: Arc<Hub>,
     mailbox: Mailbox,
+    /// Where files are kept; without it none are taken.
+    shelf: Option<MediaShelf>,
     signer: OnceCell<Signer>,
 }
 
@@ -188,6 +193,15 @@ impl Widget {
                 Ok(Signer::new(key, self.channel.clone(), lifetime))
             })
             .await
+    }
+
+    /// Which files visitors may send.
+    fn accepted(&self) -> Option<Accepted> {
+        let (rules, _) = self.rules.uploads.as_ref().zip(self.shelf.as_ref())?;
+        Some(Accepted {
+            limit: rules.limit,
+            types: rules.types.clone(),
+        })
     }
 
     async fn deliver(&self, part: &Part, context: &SendContext) -> Result<Receipt, SendError> {
@@ -229,6 +243,10 @@ impl Connector for Widget {
     }
 
     fn webhook(&self) -> Option<&dyn Webhook> {
+        Some(self)
+    }
+
+    fn uploads(&self) -> Option<&dyn Uploads> {
         Some(self)
     }
 

@@ -121,6 +121,13 @@ async fn complain(
 }
 
 impl Widget {
+    /// A message as it is shown now.
+    fn to_event(&self, letter: Letter) -> Event {
+        let mut event = Event::from(letter);
+        event.body = self.to_frame(event.body);
+        event
+    }
+
     /// As many as fit into a frame, out of one more than [`PAGE`]; whether some did not.
     fn to_events(&self, letters: Vec<Letter>) -> (Vec<Event>, bool) {
         let all = letters.len();
@@ -130,7 +137,7 @@ impl Widget {
             bytes += letter.body.len();
             first || bytes <= PAGE_BYTES
         });
-        let events: Vec<Event> = fitting.map(Event::from).collect();
+        let events: Vec<Event> = fitting.map(|letter| self.to_event(letter)).collect();
         let more = events.len() < all;
         (events, more)
     }
@@ -250,6 +257,7 @@ impl<'a> Session<'a> {
         match request {
             Request::Send(message) => self.receive(message, text).await,
             Request::Press(press) => self.pressed(press, text).await,
+            Request::Again { seq } => self.again(seq).await,
             Request::Typing { on } => self.typing(on).await,
             Request::Delivered { upto } => self.seen(upto, 0).await,
             Request::Read { upto } => self.seen(upto, upto).await,
@@ -361,6 +369,19 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Shows a message once more, with new links.
+    async fn again(&mut self, place: i64) -> Result<(), End> {
+        let found = within(self.mailbox.letter(self.writer.visitor, place)).await;
+        if let Ok(Some(letter)) = found {
+            let reply = Reply::Changed {
+                changes: self.changes,
+                events: vec![self.widget.to_event(letter)],
+            };
+            self.socket.send(reply.to_text()).await?;
+        }
+        Ok(())
     }
 
     /// Pushes what is behind the cursor.

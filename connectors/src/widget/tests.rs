@@ -1,6 +1,7 @@
 //! The widget behind the real ingress, on the real embedded bus and both databases.
 
 mod asset;
+mod browser;
 mod changes;
 mod choices;
 mod doors;
@@ -9,3 +10,4 @@ mod messages;
 mod replies;
 mod seen;
 mod stage;
+mod uploads;

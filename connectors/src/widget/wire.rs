@@ -16,6 +16,10 @@ pub(super) enum Request {
     Send(Message),
     /// An answer is chosen.
     Press(Press),
+    /// Shows a message once more: links to its files have expired.
+    Again {
+        seq: i64,
+    },
     /// The visitor writes, or stopped to.
     Typing {
         #[serde(default = "yes")]
@@ -184,6 +188,17 @@ pub(super) struct Welcome {
     pub(super) ping: u64,
     /// Characters of a message, at most.
     pub(super) limit: usize,
+    /// Which files are taken; absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) uploads: Option<Accepted>,
+}
+
+/// Which files are taken.
+#[derive(Serialize)]
+pub(super) struct Accepted {
+    /// Bytes.
+    pub(super) limit: u64,
+    pub(super) types: Vec<String>,
 }
 
 /// A message in its place.

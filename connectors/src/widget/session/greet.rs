@@ -99,6 +99,7 @@ pub(super) async fn greet(
         more,
         ping: PING.as_secs(),
         limit: widget.rules.text_limit,
+        uploads: widget.accepted(),
     });
     socket.send(welcome.to_text()).await?;
     Ok(Guest {

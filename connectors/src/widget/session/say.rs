@@ -18,6 +18,7 @@ use super::{
         },
         mailbox::{Before, Draft, Kept, Letter, MailboxError, Pressed},
         names::Name,
+        uploads::to_content,
         wire::{Code, Message, Press, Reply, Said},
     },
     End, Session, UNAVAILABLE_WAIT, within,
@@ -67,7 +68,19 @@ impl Session<'_> {
         }
         let (content, body) = match &message.body {
             Said::Text { text } => to_text(text, self.widget.rules.text_limit)?,
-            Said::Upload { .. } | Said::Unknown => return Err(Code::BadMessage.into()),
+            Said::Upload { upload, caption } => {
+                let caption = match caption.as_deref().filter(|words| !words.trim().is_empty()) {
+                    Some(words) => {
+                        to_text(words, self.widget.rules.text_limit)?;
+                        Some(words.to_owned())
+                    }
+                    None => None,
+                };
+                let claimed = self.widget.claimed(self.writer.visitor, upload);
+                let file = within(claimed).await?.ok_or(Code::BadUpload)?;
+                to_content(file, caption)
+            }
+            Said::Unknown => return Err(Code::BadMessage.into()),
         };
         let answers = match message.reply_to {
             Some(place) => {

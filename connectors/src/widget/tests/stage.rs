@@ -24,7 +24,10 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, client::IntoClientRequest},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tributary_base::database::Database;
+use tributary_base::{
+    database::Database,
+    media::{self, Home},
+};
 use tributary_bus::{
     Address, Bus, BusError, BusState, Claim, DeadId, DeadLetter, EmbeddedBus, Envelope, Group,
     Intake, Lane, LaneSpec, Membership, MessageId, Moved, Notice, Publication, PublishError,
@@ -112,8 +115,9 @@ impl Stage {
     async fn build(kind: Kind, widget: &str, visitors: u32) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let text = format!(
-            "[demo]\nenabled = false\n[bus]\ninbound_lanes = 1\n[organizations.acme]\nname = 'Acme'\n\
-             [channels.shop]\nkind = 'widget'\nvisitors_per_minute = {visitors}\nvisitors_per_hour = 1000\n{widget}"
+            "[data]\ndir = '{}'\n[demo]\nenabled = false\n[bus]\ninbound_lanes = 1\n[organizations.acme]\nname = 'Acme'\n\
+             [channels.shop]\nkind = 'widget'\nvisitors_per_minute = {visitors}\nvisitors_per_hour = 1000\n{widget}",
+            dir.path().display()
         );
         let settings = Arc::new(load_text("test", &text, &[]).expect("right settings"));
         let inner = EmbeddedBus::open(&dir.path().join("bus.db"))
@@ -149,11 +153,13 @@ impl Stage {
     /// One more process with the same bus and database.
     pub(super) async fn add_worker(&mut self) {
         let bus: Arc<dyn Bus> = Arc::clone(&self.bus) as Arc<dyn Bus>;
-        let store = ConnectorStore::new(self.database.clone());
-        let accounts = Accounts::build(&self.settings, Some("widget"), &store, &bus);
-        let accounts = Arc::new(accounts.expect("right settings"));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let media = media::open(&self.settings, Home::Alone, Some(address)).await;
+        let store = ConnectorStore::new(self.database.clone());
+        let store = store.with_media(media.expect("a folder for media"));
+        let accounts = Accounts::build(&self.settings, Some("widget"), &store, &bus);
+        let accounts = Arc::new(accounts.expect("right settings"));
         let stop = CancellationToken::new();
         let (serving, settings) = (Arc::clone(&accounts), Arc::clone(&self.settings));
         let stopping = stop.clone();
@@ -226,6 +232,33 @@ impl Stage {
         }
     }
 
+    /// An address of the first worker.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}/{path}", self.workers[0].address)
+    }
+
+    /// Brings a file as the script does; answers status and body.
+    pub(super) async fn upload(&self, token: &str, file: File<'_>) -> (u16, Value) {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut request = reqwest::Client::new()
+            .post(self.url("channels/shop/uploads"))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", file.mime)
+            .header("x-file-name", file.name)
+            .body(file.bytes.to_vec());
+        if let Some(origin) = file.origin {
+            request = request.header("origin", origin);
+        }
+        let response = request.send().await.expect("an answer");
+        let status = response.status().as_u16();
+        if status != 403 && status != 404 {
+            let allowed = &response.headers()["access-control-allow-origin"];
+            assert_eq!(allowed, file.origin.unwrap_or("*"));
+        }
+        let body = response.bytes().await.expect("a body");
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
     /// Whether the router has got everything.
     pub(super) async fn is_quiet(&self) -> bool {
         let depth = self.bus.inner.depth(&Lane::Inbound(0)).await;
@@ -289,6 +322,32 @@ impl Stage {
         account.connector.act(&action, &context).await
     }
 }
+
+/// A file to be brought.
+#[derive(Clone, Copy)]
+pub(super) struct File<'a> {
+    pub(super) name: &'a str,
+    pub(super) mime: &'a str,
+    pub(super) bytes: &'a [u8],
+    pub(super) origin: Option<&'a str>,
+}
+
+/// A red square of 2 by 3 pixels.
+pub(super) const PNG: &[u8] = &[
+    0x89, 0x50, 0x4e, 0x47, 0xd, 0xa, 0x1a, 0xa, 0x0, 0x0, 0x0, 0xd, 0x49, 0x48, 0x44, 0x52, 0x0,
+    0x0, 0x0, 0x2, 0x0, 0x0, 0x0, 0x3, 0x8, 0x2, 0x0, 0x0, 0x0, 0x36, 0x88, 0x49, 0xd6, 0x0, 0x0,
+    0x0, 0x10, 0x49, 0x44, 0x41, 0x54, 0x78, 0x9c, 0x63, 0x38, 0x63, 0xac, 0x4, 0x44, 0xc, 0x28,
+    0x14, 0x0, 0x4b, 0x30, 0x6, 0xc7, 0x62, 0x32, 0xd8, 0x92, 0x0, 0x0, 0x0, 0x0, 0x49, 0x45, 0x4e,
+    0x44, 0xae, 0x42, 0x60, 0x82,
+];
+
+/// A picture as a browser brings it.
+pub(super) const PICTURE: File<'static> = File {
+    name: "red.png",
+    mime: "image/png",
+    bytes: PNG,
+    origin: None,
+};
 
 /// What surrounds a part or an action.
 pub(super) fn context(to: &Address, message_id: MessageId, index: u32) -> SendContext {
