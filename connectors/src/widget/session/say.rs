@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{SubsecRound, Utc};
 use serde_json::Map;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
@@ -28,6 +28,9 @@ use super::{
 const TYPING_EVERY: Duration = Duration::from_secs(3);
 /// For such a report; one that does not get through is left out.
 const TYPING_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Digits of a second that both databases keep: an ack says the same when it is given again.
+const STORED_DIGITS: u16 = 6;
 
 /// Why something was not taken in.
 enum Refusal {
@@ -170,7 +173,11 @@ impl Session<'_> {
             return self.flooded(Some(client_id), wait).await;
         }
         self.strikes = self.strikes.saturating_sub(1);
-        let Written { event, draft } = to_event(spoken, &self.writer, Utc::now());
+        let Written { event, draft } = to_event(
+            spoken,
+            &self.writer,
+            Utc::now().trunc_subsecs(STORED_DIGITS),
+        );
         let taken = async {
             self.inbound.ready().map_err(|error| error.to_string())?;
             if !self.opened {

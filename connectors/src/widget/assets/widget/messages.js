@@ -23,7 +23,7 @@
     const { body, from } = item;
     const focus = shadow.activeElement && item.node.contains(shadow.activeElement);
     const who = make("span", { class: "hush" }, `${from === "visitor" ? text.you : text.them}: `);
-    const bubble = make("div", { class: `bubble ${body.type}` });
+    const bubble = make("div", { class: body.type === "deleted" ? "bubble deleted" : "bubble" });
     if (item.reply && body.type !== "choice_reply") bubble.append(quote(item.reply));
     if (body.media) bubble.append(who, ...media(item));
     const said = body.media ? body.caption : body.type === "carousel" ? body.text : words(body);
@@ -91,8 +91,9 @@
 
   /** An address that can be followed; empty when it could do anything else. */
   function safe(address) {
+    if (!address) return "";
     try {
-      const url = new URL(address);
+      const url = new URL(address, base);
       return /^(https?|mailto|tel):$/.test(url.protocol) ? url.href : "";
     } catch {
       return "";

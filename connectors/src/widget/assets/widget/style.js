@@ -52,6 +52,7 @@ svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke
 .close:hover{background:var(--soft);color:var(--ink)}
 .close svg{width:20px;height:20px}
 .note{margin:0;padding:8px 16px;font-size:13.5px;background:var(--soft);border-bottom:1px solid var(--line)}
+.log,.cards{scrollbar-width:thin}
 .log{flex:1;min-height:0;overflow-y:auto;overscroll-behavior:contain;padding:16px}
 .log:focus-visible{outline-offset:-3px}
 .list{display:flex;flex-direction:column;gap:6px}
@@ -86,9 +87,9 @@ span.chip .name{text-decoration:none}
 .message:has(~.visitor)>.quick_replies{display:none}
 .option{min-height:40px;padding:8px 14px;border:1px solid var(--ring);border-radius:12px;background:var(--bg);color:var(--ink);text-align:center;text-decoration:none;overflow-wrap:anywhere}
 .quick_replies .option{border-radius:20px}
-.list .option{text-align:start}
+.options.list .option{text-align:start}
 a.option::after{content:" ↗" / ""}
-.option small{display:block;color:var(--dim);font-size:13px}
+.option small{display:block;font-weight:400;color:var(--dim);font-size:13px}
 .option:hover:enabled,a.option:hover{background:var(--soft)}
 .option:disabled{cursor:default;color:var(--dim);border-color:var(--line)}
 .option[aria-pressed=true]{background:var(--soft);color:var(--ink);border-color:var(--ring);font-weight:600}
@@ -113,7 +114,7 @@ progress{width:110px;height:6px;vertical-align:middle;accent-color:var(--ring)}
 .newer{position:absolute;left:50%;transform:translateX(-50%);bottom:100%;margin-bottom:8px;padding:6px 14px;border-radius:16px;background:var(--accent);color:var(--on);font-size:13.5px;box-shadow:0 2px 10px var(--shade)}
 .compose{position:relative;display:flex;align-items:flex-end;gap:8px;padding:10px 10px 12px;border-top:1px solid var(--line)}
 .compose{flex-wrap:wrap}
-.answer{flex:1 0 100%;display:flex;align-items:center;gap:8px;font-size:13px;color:var(--dim);border-inline-start:3px solid var(--ring);padding-inline-start:10px;min-width:0}
+.answer{flex:1 0 100%;margin-inline-start:6px;display:flex;align-items:center;gap:8px;font-size:13px;color:var(--dim);border-inline-start:3px solid var(--ring);padding-inline-start:10px;min-width:0}
 .answer span{flex:1;min-width:0;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
 .answer .close{width:32px;height:32px}
 .attach{width:44px;height:44px;border-radius:50%;display:grid;place-items:center;color:var(--dim);flex:none;margin-inline-end:-6px}
