@@ -413,10 +413,15 @@ async fn nothing_from_outside_becomes_more_than_text() {
         !names.is_empty() && names.iter().all(|name| name == bad),
         "{names:?}"
     );
-    for link in scene.browser.find(".log a").await {
-        let rel = scene.browser.property(&link, "attribute/rel").await;
-        assert_eq!(rel, "noopener noreferrer nofollow ugc");
-    }
+    let rels = "return [...arguments[0].querySelectorAll('a')].map((link) => link.rel)";
+    let rels = scene.browser.script_on(".log", rels).await;
+    let rels = rels.as_array().expect("links").clone();
+    assert!(!rels.is_empty());
+    assert!(
+        rels.iter()
+            .all(|rel| rel == "noopener noreferrer nofollow ugc"),
+        "{rels:?}"
+    );
     let unhurt = scene
         .browser
         .script("return window.hurt === undefined")
@@ -428,12 +433,30 @@ async fn nothing_from_outside_becomes_more_than_text() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_can_be_looked_at() {
     let mut scene = Scene::new().await;
+    scene.browser.resize(1000, 800).await;
     let media = picture_of_shoes(&scene).await;
     scene.send(json!({"type": "image", "media": media, "caption": {"text": "These came in today. Shall I keep a pair for you?"}})).await;
     scene.send(question("buttons")).await;
     scene.count(".agent img", 1).await;
     scene.browser.click("button.option:nth-of-type(2)").await;
     scene.stage.written().await;
+    let read = Action::Read {
+        provider_id: format!("{}:{}", scene.to.as_str(), scene.client_id().await),
+    };
+    scene.act(MessageId::generate(), read).await;
+    scene
+        .browser
+        .until_texts(".visitor.seen .state", &["Read"])
+        .await;
+    scene
+        .browser
+        .script_on(".log", "arguments[0].scrollTop = 70")
+        .await;
+    scene.browser.picture("widget.png").await;
+    scene
+        .browser
+        .script_on(".log", "arguments[0].scrollTop = 1e6")
+        .await;
     let context = SendContext {
         reply_to: Some(format!("{}:{}", scene.to.as_str(), scene.client_id().await)),
         ..context(&scene.to, MessageId::generate(), 0)

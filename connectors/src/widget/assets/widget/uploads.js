@@ -15,12 +15,10 @@
     for (const file of files) {
       const image = /^image\/(png|jpeg|gif|webp)$/.test(file.type);
       const media = { name: file.name, size: file.size, url: image ? URL.createObjectURL(file) : "" };
-      write({ file, body: { type: image ? "image" : "file", media }, reply: answering(), state: "waiting" });
-      const item = items[items.length - 1];
-      if (file.size > accepts.limit) fail(item, text.big(bytes(accepts.limit)), false);
-      else if (!file.size) fail(item, text.kind, false);
+      const why = file.size > accepts.limit ? text.big(bytes(accepts.limit)) : file.size ? "" : text.kind;
+      const state = why ? "failed" : "waiting";
+      write({ file, body: { type: image ? "image" : "file", media }, reply: answering(), state, why });
     }
-    pump();
   }
 
   function upload() {
