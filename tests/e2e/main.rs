@@ -8,5 +8,6 @@ mod bad_input;
 mod browser;
 mod chaos;
 mod fleet;
+mod media;
 mod operator;
 mod way;
