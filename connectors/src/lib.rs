@@ -28,11 +28,14 @@ pub use capabilities::{
 };
 pub use connector::{
     Action, Asset, Connector, Context, Factory, Frame, Part, Receipt, ReceiveError, Received,
-    Replay, Scope, SendContext, SendError, Session, Socket, SocketClosed, Sockets, Visit, Webhook,
+    Replay, Scope, SendContext, SendError, Session, Socket, SocketClosed, Sockets, Uploads, Visit,
+    Webhook,
 };
 pub use delivery::ConnectorAttendant;
 pub use ledger::{Ledger, LedgerError};
-pub use media::{FetchError, MediaAccess, MediaSource, MediaStream, NoMedia};
+pub use media::{
+    FetchError, FetchQueue, MediaAccess, MediaShelf, MediaSource, MediaStream, NoMedia,
+};
 pub use pace::{Bucket, Buckets, Pace, Rate};
 pub use sink::{InboundSink, SinkError};
 pub use store::{ConnectorStore, migrations};

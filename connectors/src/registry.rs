@@ -116,6 +116,7 @@ pub fn check(settings: &Settings) -> Vec<Problem> {
         database: None,
         bus: None,
         public_url: Context::public_url_of(channel, &settings),
+        media: None,
     });
     contexts
         .filter_map(|context| build(&context).err())

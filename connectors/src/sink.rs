@@ -15,6 +15,8 @@ use tributary_bus::{
 };
 use tributary_config::{Channel, Settings};
 
+use crate::FetchQueue;
+
 /// Publishes inbound events of one account; answers after the bus confirmed them all. Cheap to clone.
 #[derive(Clone)]
 pub struct InboundSink {
@@ -22,6 +24,7 @@ pub struct InboundSink {
     organization: OrganizationId,
     channel: ChannelId,
     lanes: u16,
+    fetches: Option<FetchQueue>,
 }
 
 /// The events are not (all) durable; publishing them again is safe, since their ids are derived.
@@ -37,7 +40,14 @@ impl InboundSink {
             organization: OrganizationId(channel.organization.clone()),
             channel: ChannelId(channel.id.clone()),
             lanes: settings.bus.inbound_lanes,
+            fetches: None,
         }
+    }
+
+    /// The same sink, which notes the media of messages that is still to be fetched, before it publishes them.
+    #[must_use]
+    pub fn with_fetches(self, fetches: Option<FetchQueue>) -> Self {
+        Self { fetches, ..self }
     }
 
     /// The account whose events go in here.
@@ -70,7 +80,7 @@ impl InboundSink {
             .iter()
             .filter(|event| matches!(event, Inbound::Received(_)))
             .count() as u64;
-        let result = self.publish_all(&events).await;
+        let result = self.note_and_publish(&events).await;
         let outcome = if result.is_ok() {
             "received"
         } else {
@@ -81,6 +91,20 @@ impl InboundSink {
                 .increment(messages);
         }
         result
+    }
+
+    /// Media first: what is published can be acknowledged, and then nobody would bring the media again.
+    async fn note_and_publish(&self, events: &[Inbound]) -> Result<(), SinkError> {
+        let Some(fetches) = &self.fetches else {
+            return self.publish_all(events).await;
+        };
+        let added = fetches.add(events).await;
+        let added = added.map_err(|error| SinkError(error.to_string()))?;
+        self.publish_all(events).await?;
+        if !added.is_empty() {
+            fetches.release(added).await;
+        }
+        Ok(())
     }
 
     async fn publish_all(&self, events: &[Inbound]) -> Result<(), SinkError> {

@@ -80,6 +80,9 @@ impl Attendant for ConnectorAttendant {
         stop: CancellationToken,
     ) -> Result<(), String> {
         let account = self.account(lane)?;
+        if let Some(fetcher) = &account.media.fetcher {
+            fetcher.start(&stop);
+        }
         let Some(session) = account.connector.session() else {
             stop.cancelled().await;
             return Ok(());

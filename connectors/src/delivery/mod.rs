@@ -29,7 +29,7 @@ use tributary_bus::{
 };
 
 use crate::{
-    Account, CallLog, NoMedia, Part, Receipt, SendContext, SendError,
+    Account, CallLog, Part, Receipt, SendContext, SendError,
     ledger::{Begun, Ending, Ledger, Noted, OnUnknown, PartKey, Settled, Try},
     registry::OnUncertain,
 };
@@ -303,7 +303,7 @@ impl DeliveryHandler {
             reply_to: delivery.reply_to.clone().filter(|_| part.index == 0),
             idempotency_key: format!("{}-{}", delivery.message_id, part.index),
             deadline: self.send_deadline,
-            media: Arc::new(NoMedia),
+            media: Arc::clone(&self.account.media.access),
             log: CallLog::nowhere(),
         };
         let started = Instant::now();

@@ -14,6 +14,7 @@ mod directory;
 mod endpoints;
 mod events;
 mod extract;
+mod media;
 mod messages;
 mod openapi;
 mod page;
@@ -21,16 +22,26 @@ mod problem;
 mod serve;
 mod views;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
-    Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, response::Redirect,
-    routing::get,
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
+    response::Redirect,
+    routing::{any, get},
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use tributary_base::outgoing::Guard;
+use tributary_base::{
+    media::{Limits, MediaService},
+    outgoing::Guard,
+};
 use tributary_bus::Bus;
 use tributary_config::Settings;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -57,6 +68,9 @@ struct Shared {
     limiter: auth::KeyLimiter,
     in_flight: Semaphore,
     settings: tributary_config::Api,
+    media: OnceLock<MediaService>,
+    uploads: Semaphore,
+    upload_limits: Limits,
 }
 
 impl ApiState {
@@ -69,7 +83,34 @@ impl ApiState {
             limiter: auth::KeyLimiter::new(rate),
             in_flight: Semaphore::new(IN_FLIGHT_LIMIT),
             settings: settings.api.clone(),
+            media: OnceLock::new(),
+            uploads: Semaphore::new(media::UPLOADS_LIMIT),
+            upload_limits: Limits {
+                size: settings.media.size_limit,
+                deadline: settings.media.fetch_deadline,
+            },
         }))
+    }
+
+    /// Where media is kept; without it uploads are refused. Only the first call counts.
+    #[must_use]
+    pub fn with_media(self, media: Option<MediaService>) -> Self {
+        if let Some(media) = media {
+            self.0.media.get_or_init(|| media);
+        }
+        self
+    }
+
+    fn media(&self) -> Option<&MediaService> {
+        self.0.media.get()
+    }
+
+    fn uploads(&self) -> &Semaphore {
+        &self.0.uploads
+    }
+
+    fn upload_limits(&self) -> Limits {
+        self.0.upload_limits
     }
 
     fn store(&self) -> &Store {
@@ -140,6 +181,8 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         .routes(routes!(conversations::assign_conversation))
         .routes(routes!(messages::list_messages, messages::send_message))
         .routes(routes!(messages::get_message))
+        .routes(routes!(media::upload_media))
+        .routes(routes!(media::get_media))
         .routes(routes!(
             endpoints::list_endpoints,
             endpoints::create_endpoint
@@ -154,6 +197,7 @@ fn router(state: ApiState) -> Router {
     let docs = SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document);
     Router::from(routes_of_the_api())
         .route("/", get(async || Redirect::temporary("/docs/")))
+        .route("/media/{organization}/{id}/{name}", any(media::open_link))
         .merge(docs)
         .layer(CatchPanicLayer::custom(around::panicked))
         .layer(DefaultBodyLimit::max(state.0.settings.body_limit))

@@ -24,9 +24,10 @@ use tributary_config::{Settings, load_text};
 
 use super::super::DeliveryHandler;
 use crate::{
-    Account, Capabilities, Connector, InboundSink, Ledger, Pace, Part, Receipt, SendContext,
-    SendError, TextLimit,
+    Account, Capabilities, Connector, InboundSink, Ledger, NoMedia, Pace, Part, Receipt,
+    SendContext, SendError, TextLimit,
     health::Health,
+    media::AccountMedia,
     registry::OnUncertain,
     testing::{Kind, PATIENCE, database},
 };
@@ -150,6 +151,10 @@ impl World {
             sink: InboundSink::new(anybody, &channel, &settings),
             channel,
             on_uncertain,
+            media: AccountMedia {
+                access: Arc::new(NoMedia),
+                fetcher: None,
+            },
             health: Health::default(),
         };
         let (proven, watched) = watch::channel(Some(Instant::now()));
