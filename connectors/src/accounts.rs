@@ -9,8 +9,8 @@ use tributary_config::{Channel, Invalid, Problem, Settings};
 use url::Url;
 
 use crate::{
-    Connector, ConnectorStore, Context, FetchQueue, InboundSink, MediaShelf,
-    health::Health,
+    Connector, ConnectorStore, Context, FetchQueue, InboundSink, Ledger, MediaShelf,
+    call_log::Redactor,
     media::{AccountMedia, FetchPolicy, Fetcher, Outbound},
     registry,
     registry::OnUncertain,
@@ -22,8 +22,9 @@ pub struct Account {
     pub connector: Arc<dyn Connector>,
     pub sink: InboundSink,
     pub on_uncertain: OnUncertain,
+    /// Takes the account's secrets out of its log.
+    pub(crate) redactor: Redactor,
     pub(crate) media: AccountMedia,
-    pub(crate) health: Health,
 }
 
 /// The accounts of a process, by id.
@@ -54,6 +55,7 @@ impl Accounts {
         kind: Option<&str>,
         store: &ConnectorStore,
         bus: &Arc<dyn Bus>,
+        ledger: &Arc<Ledger>,
     ) -> Result<Self, Invalid> {
         let mut accounts = BTreeMap::new();
         let mut problems = Vec::new();
@@ -86,6 +88,7 @@ impl Accounts {
                         .media()
                         .map(|_| FetchQueue::new(database, channel));
                     let sink = InboundSink::new(Arc::clone(bus), channel, settings)
+                        .with_ledger(ledger)
                         .with_fetches(queue.clone());
                     let fetcher = queue.map(|queue| Fetcher {
                         connector: Arc::clone(&built.connector),
@@ -100,12 +103,12 @@ impl Accounts {
                         fetcher,
                     };
                     let account = Account {
+                        redactor: Redactor::new(&built.connector.secrets()),
                         channel: channel.clone(),
                         connector: built.connector,
                         sink,
                         on_uncertain: built.common.on_uncertain,
                         media,
-                        health: Health::default(),
                     };
                     accounts.insert(ChannelId(channel.id.clone()), Arc::new(account));
                 }

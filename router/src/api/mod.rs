@@ -15,6 +15,7 @@ mod endpoints;
 mod events;
 mod extract;
 mod media;
+mod message_log;
 mod messages;
 mod openapi;
 mod page;
@@ -48,6 +49,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use auth::Rate;
+pub use message_log::{MessageLog, ProviderCall};
 pub use openapi::document as openapi_document;
 
 use crate::store::Store;
@@ -65,6 +67,7 @@ struct Shared {
     store: Store,
     bus: Arc<dyn Bus>,
     guard: Guard,
+    message_log: Option<Arc<dyn MessageLog>>,
     limiter: auth::KeyLimiter,
     in_flight: Semaphore,
     settings: tributary_config::Api,
@@ -80,6 +83,7 @@ impl ApiState {
             store,
             bus,
             guard: Guard::new(&settings.webhooks.allow_internal),
+            message_log: None,
             limiter: auth::KeyLimiter::new(rate),
             in_flight: Semaphore::new(IN_FLIGHT_LIMIT),
             settings: settings.api.clone(),
@@ -92,6 +96,15 @@ impl ApiState {
         }))
     }
 
+    /// The same API, which can show the channel log. Asked before the state is cloned.
+    #[must_use]
+    pub fn with_message_log(mut self, log: Arc<dyn MessageLog>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.message_log = Some(log);
+        }
+        self
+    }
+
     /// Where media is kept; without it uploads are refused. Only the first call counts.
     #[must_use]
     pub fn with_media(self, media: Option<MediaService>) -> Self {
@@ -99,6 +112,10 @@ impl ApiState {
             self.0.media.get_or_init(|| media);
         }
         self
+    }
+
+    fn message_log(&self) -> Option<&dyn MessageLog> {
+        self.0.message_log.as_deref()
     }
 
     fn media(&self) -> Option<&MediaService> {
@@ -181,6 +198,7 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         .routes(routes!(conversations::assign_conversation))
         .routes(routes!(messages::list_messages, messages::send_message))
         .routes(routes!(messages::get_message))
+        .routes(routes!(message_log::get_message_log))
         .routes(routes!(media::upload_media))
         .routes(routes!(media::get_media))
         .routes(routes!(

@@ -10,6 +10,7 @@ mod api_keys;
 mod bulk;
 mod clearing;
 mod commands;
+mod conditions;
 mod desk;
 mod endpoints;
 mod error;
@@ -23,6 +24,7 @@ mod outbox;
 mod queries;
 mod reading;
 mod receive;
+mod replay;
 mod rows;
 mod sync;
 
@@ -41,6 +43,7 @@ pub use agents::{Agent, Availability, NewAgent};
 pub use api_keys::*;
 pub(crate) use clearing::Published;
 pub use commands::{Idempotency, NewMessage};
+pub use conditions::ChannelCondition;
 pub use endpoints::*;
 pub use error::StoreError;
 pub(crate) use error::Trouble;
@@ -48,6 +51,7 @@ pub use events::*;
 pub use housekeeping::Retention;
 pub(crate) use outbox::{OutboxRow, Shards};
 pub use queries::*;
+pub use replay::{Known, RawFrom, StoredRaw};
 
 /// The schema, for both databases.
 pub fn migrations() -> Migrations {

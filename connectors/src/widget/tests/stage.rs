@@ -33,7 +33,7 @@ use tributary_bus::{
 use tributary_config::{Settings, load_text};
 
 use crate::{
-    Accounts, CallLog, ConnectorStore, NoMedia, Part, Receipt, SendContext, SendError,
+    Accounts, CallLog, ConnectorStore, Ledger, NoMedia, Part, Receipt, SendContext, SendError,
     server::serve_ingress,
 };
 
@@ -150,11 +150,15 @@ impl Stage {
     pub(super) async fn add_worker(&mut self) {
         let bus: Arc<dyn Bus> = Arc::clone(&self.bus) as Arc<dyn Bus>;
         let store = ConnectorStore::new(self.database.clone());
-        let accounts = Accounts::build(&self.settings, Some("widget"), &store, &bus);
+        let stop = CancellationToken::new();
+        let ledger = Ledger::start(self.database.clone(), &self.settings, stop.clone())
+            .await
+            .expect("a ledger");
+        let ledger = Arc::new(ledger);
+        let accounts = Accounts::build(&self.settings, Some("widget"), &store, &bus, &ledger);
         let accounts = Arc::new(accounts.expect("right settings"));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let stop = CancellationToken::new();
         let (serving, settings) = (Arc::clone(&accounts), Arc::clone(&self.settings));
         let stopping = stop.clone();
         tokio::spawn(async move { serve_ingress(listener, serving, settings, stopping).await });
