@@ -38,6 +38,10 @@ pub enum Command {
     Config,
     /// Show what moves on the bus, live.
     Tail(Tail),
+    /// Show how every channel account is doing, and what to do about it.
+    Channels,
+    /// Read stored provider payloads again with the present parser, and store what it reads better.
+    Replay(Replay),
     /// Look at and repair dead letters: messages that no worker could handle.
     #[command(subcommand)]
     Dead(Dead),
@@ -84,6 +88,19 @@ pub struct Tail {
     /// Colours.
     #[arg(long, value_enum, default_value_t = Colour::Auto)]
     pub colour: Colour,
+}
+
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The channel account.
+    #[arg(long, value_name = "ID")]
+    pub channel: String,
+    /// What was received since then: a time (2026-03-01T12:00:00Z) or how long ago (2h, 7days).
+    #[arg(long, value_name = "T")]
+    pub since: String,
+    /// Publish nothing; only show what would be read differently.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -13,7 +13,7 @@ use tributary_base::{
 use tributary_bus::{Attendant, Bus, BusState, Group, Lane, LaneSpec, Policy, Workers};
 use tributary_config::Settings;
 use tributary_connectors::{
-    Accounts, ConnectorAttendant, ConnectorStore, Ledger, server::serve_ingress,
+    Accounts, ChannelLog, ConnectorAttendant, ConnectorStore, Ledger, server::serve_ingress,
 };
 use tributary_router::{
     RouterAttendant,
@@ -28,6 +28,7 @@ use tributary_router::{
 
 use crate::{
     cli::Role,
+    message_log::ConnectorsLog,
     process::{Needs, Tasks, listen, open_bus, stop_on_signals, wait_for, watch_bus},
 };
 
@@ -310,12 +311,16 @@ impl Running {
         } else {
             None
         };
-        let accounts = Arc::new(Accounts::build(&self.settings, only, &store, &self.bus)?);
         let database = store.database().clone();
-        let ledger = Arc::new(Ledger::start(database, &self.settings, self.stop.clone()).await?);
+        let ledger = Ledger::start(database.clone(), &self.settings, self.stop.clone()).await?;
+        let ledger = Arc::new(ledger);
+        let log = ChannelLog::start(database, &self.settings, self.stop.clone());
+        let accounts = Accounts::build(&self.settings, only, &store, &self.bus, &ledger)?;
+        let accounts = Arc::new(accounts);
         for (group, lanes) in accounts.groups() {
             let attendant =
-                ConnectorAttendant::new(Arc::clone(&accounts), Arc::clone(&ledger), &self.settings);
+                ConnectorAttendant::new(Arc::clone(&accounts), Arc::clone(&ledger), &self.settings)
+                    .with_log(log.clone());
             let lanes = lanes.into_iter().map(plain).collect();
             let policy = ConnectorAttendant::policy(&self.settings);
             self.work(group, lanes, Arc::new(attendant), policy);
@@ -371,7 +376,9 @@ impl Running {
                 Arc::clone(&self.bus),
                 settings,
                 Rate::default(),
-            );
+            )
+            .with_message_log(Arc::new(ConnectorsLog::new(settings)))
+            .with_media(self.media.clone());
             self.tasks.spawn(
                 "api",
                 &self.stop,

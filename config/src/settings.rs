@@ -144,6 +144,8 @@ pub struct Delivery {
     pub max_attempts: u32,
     #[serde(with = "crate::duration")]
     pub send_deadline: Duration,
+    #[serde(with = "crate::duration")]
+    pub call_log_retention: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use tokio::sync::Semaphore;
 use tributary_base::media::MediaService;
 use tributary_bus::{Bus, ChannelId, Group, Lane, LaneSpec};
-use tributary_config::{Channel, Invalid, Settings};
+use tributary_config::{Channel, Invalid, Problem, Settings};
 use url::Url;
 
 use crate::{
-    Connector, ConnectorStore, Context, InboundSink, MediaShelf, health::Health, registry,
+    Connector, ConnectorStore, Context, FetchQueue, InboundSink, Ledger, MediaShelf,
+    call_log::Redactor,
+    media::{AccountMedia, FetchPolicy, Fetcher, Outbound},
+    registry,
     registry::OnUncertain,
 };
 
@@ -18,9 +22,9 @@ pub struct Account {
     pub connector: Arc<dyn Connector>,
     pub sink: InboundSink,
     pub on_uncertain: OnUncertain,
-    /// Where its media is kept; `None`: nowhere.
-    pub(crate) media: Option<MediaShelf>,
-    pub(crate) health: Health,
+    /// Takes the account's secrets out of its log.
+    pub(crate) redactor: Redactor,
+    pub(crate) media: AccountMedia,
 }
 
 /// The accounts of a process, by id.
@@ -51,12 +55,13 @@ impl Accounts {
         kind: Option<&str>,
         store: &ConnectorStore,
         bus: &Arc<dyn Bus>,
+        ledger: &Arc<Ledger>,
     ) -> Result<Self, Invalid> {
         let mut accounts = BTreeMap::new();
         let mut problems = Vec::new();
         let wanted = |channel: &&Channel| kind.is_none_or(|kind| channel.kind == kind);
         for channel in settings.channels.values().filter(wanted) {
-            let media = store
+            let shelf = store
                 .media()
                 .map(|media| MediaShelf::new(media.clone(), &channel.organization, settings));
             let context = Context {
@@ -65,17 +70,45 @@ impl Accounts {
                 database: Some(store.database().clone()),
                 bus: Some(Arc::clone(bus)),
                 public_url: Context::public_url_of(channel, settings),
-                media: media.clone(),
+                media: shelf.clone(),
             };
             match registry::build(&context) {
                 Ok(built) => {
+                    let database = store.database().clone();
+                    let access =
+                        match Outbound::new(shelf.clone(), database.clone(), channel, settings) {
+                            Ok(access) => access,
+                            Err(error) => {
+                                problems.push(Problem::new("media", error.to_string()));
+                                continue;
+                            }
+                        };
+                    let queue = built
+                        .connector
+                        .media()
+                        .map(|_| FetchQueue::new(database, channel));
+                    let sink = InboundSink::new(Arc::clone(bus), channel, settings)
+                        .with_ledger(ledger)
+                        .with_fetches(queue.clone());
+                    let fetcher = queue.map(|queue| Fetcher {
+                        connector: Arc::clone(&built.connector),
+                        sink: sink.clone(),
+                        queue,
+                        shelf,
+                        policy: FetchPolicy::new(settings),
+                        turn: Arc::new(Semaphore::new(1)),
+                    });
+                    let media = AccountMedia {
+                        access: Arc::new(access),
+                        fetcher,
+                    };
                     let account = Account {
+                        redactor: Redactor::new(&built.connector.secrets()),
                         channel: channel.clone(),
                         connector: built.connector,
-                        sink: InboundSink::new(Arc::clone(bus), channel, settings),
+                        sink,
                         on_uncertain: built.common.on_uncertain,
                         media,
-                        health: Health::default(),
                     };
                     accounts.insert(ChannelId(channel.id.clone()), Arc::new(account));
                 }

@@ -4,12 +4,13 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tributary_base::database::Database;
 use tributary_bus::{
     Address, Bus, MessageId,
-    message::{Content, Inbound, Raw},
+    message::{Content, Failure, Inbound, Raw, Status},
 };
 use tributary_config::{Channel, Settings};
 use url::Url;
@@ -216,7 +217,37 @@ pub struct Visit {
 pub struct Received {
     /// Published, in order, before the reply goes out.
     pub events: Vec<Inbound>,
+    /// What the provider tells about what it took from us; noted, and told, before the reply goes out.
+    pub receipts: Vec<Receipted>,
     pub reply: http::Response<Bytes>,
+}
+
+/// What a provider tells about a part that it took: a delivery receipt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipted {
+    /// As [`Receipt::provider_id`] named it.
+    pub provider_id: String,
+    /// `delivered`, `read`, `failed` or `expired`; anything else is no news about something that was taken.
+    pub status: Status,
+    /// By the provider's clock.
+    pub at: DateTime<Utc>,
+    /// With `failed` and `expired`.
+    pub failure: Option<Failure>,
+}
+
+/// Longer ids are no ids.
+const LONGEST_PROVIDER_ID: usize = 1024;
+
+impl Receipted {
+    /// Whether it tells anything that can be noted.
+    pub(crate) fn is_news(&self) -> bool {
+        let id = &self.provider_id;
+        let tells = match self.status {
+            Status::Delivered | Status::Read | Status::Failed | Status::Expired => true,
+            Status::Received | Status::Queued | Status::Sent => false,
+        };
+        tells && !id.is_empty() && id.len() <= LONGEST_PROVIDER_ID && !id.contains('\0')
+    }
 }
 
 /// Why nothing was taken in.

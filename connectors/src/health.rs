@@ -1,68 +1,454 @@
-//! How an account is doing: told when it changes, once.
+//! How an account is doing: a small state machine, fed by sends, by the session and by the channel itself, and told
+//! when it changes.
+//!
+//! What ails the account is kept by where it was noticed, so that a send which works does not hide a session which
+//! does not. Getting worse is told at once; an account that goes up and down is told to be well only when it has been
+//! so for a while.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use chrono::{SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
+use metrics::gauge;
 use tracing::{error, info, warn};
 use tributary_bus::{
-    Address, ChannelId,
+    Address,
     message::{ChannelHealth, HealthState, Inbound, Origin},
 };
 
 use crate::InboundSink;
 
-/// The state that was told last; `None`: nothing yet.
-#[derive(Debug, Default)]
+/// So many changes within [`FLAPPING_WINDOW`] make an account one that goes up and down.
+const FLAPPING_CHANGES: usize = 4;
+const FLAPPING_WINDOW: Duration = Duration::from_secs(600);
+/// How long such an account has to be better before that is told.
+const CALM: Duration = Duration::from_secs(60);
+/// Sessions that broke in a row, without having settled in, before the account counts as down.
+const BROKEN_SESSIONS: u32 = 3;
+
+/// What a channel says about its account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthReport {
+    pub(crate) state: HealthState,
+    /// For a person: what happened; no token, no address, no message text.
+    pub(crate) reason: String,
+    /// For a person: what to do about it.
+    pub(crate) action: Option<String>,
+}
+
+impl HealthReport {
+    /// Nothing ails it (any more).
+    pub fn ok() -> Self {
+        Self::new(HealthState::Ok, String::new(), None)
+    }
+
+    /// It works, and not as it should.
+    pub fn degraded(reason: impl Into<String>, action: Option<String>) -> Self {
+        Self::new(HealthState::Degraded, reason.into(), action)
+    }
+
+    /// The provider cannot be used right now; it is tried again.
+    pub fn down(reason: impl Into<String>, action: Option<String>) -> Self {
+        Self::new(HealthState::Down, reason.into(), action)
+    }
+
+    /// A person must act; `action` says how.
+    pub fn misconfigured(reason: impl Into<String>, action: impl Into<String>) -> Self {
+        let action = Some(action.into());
+        Self::new(HealthState::Misconfigured, reason.into(), action)
+    }
+
+    fn new(state: HealthState, reason: String, action: Option<String>) -> Self {
+        Self {
+            state,
+            reason,
+            action,
+        }
+    }
+}
+
+/// Where something was noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Deliveries.
+    Sending,
+    /// The connection that the account holds, as the harness sees it.
+    Session,
+    /// The channel's own reports.
+    Channel,
+}
+
+/// The state of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    pub state: HealthState,
+    pub reason: String,
+    pub action: Option<String>,
+    pub since: DateTime<Utc>,
+}
+
+/// The pure part.
+#[derive(Debug)]
+struct Machine {
+    /// By source, in its order.
+    reports: [Option<HealthReport>; 3],
+    view: View,
+    told: Option<HealthState>,
+    /// Somebody is telling right now.
+    telling: bool,
+    /// When changes were told lately.
+    changes: VecDeque<DateTime<Utc>>,
+    broken_sessions: u32,
+}
+
+impl Machine {
+    fn new(now: DateTime<Utc>) -> Self {
+        Self {
+            reports: [None, None, None],
+            view: View {
+                state: HealthState::Starting,
+                reason: String::new(),
+                action: None,
+                since: now,
+            },
+            told: None,
+            telling: false,
+            changes: VecDeque::new(),
+            broken_sessions: 0,
+        }
+    }
+
+    /// Takes in a report; answers whether the state is another one now.
+    fn feed(&mut self, source: Source, report: HealthReport, now: DateTime<Utc>) -> bool {
+        self.reports[source as usize] = Some(report);
+        let found = self.judge();
+        if found.state == self.view.state {
+            return false;
+        }
+        self.view = View {
+            state: found.state,
+            reason: found.reason,
+            action: found.action,
+            since: now,
+        };
+        true
+    }
+
+    /// All reports together.
+    fn judge(&self) -> HealthReport {
+        let [sending, session, channel] = &self.reports;
+        let all = || [sending, session, channel].into_iter().flatten();
+        let any = |state| all().find(|report| report.state == state).cloned();
+        let sends = sending
+            .as_ref()
+            .is_some_and(|sending| sending.state == HealthState::Ok);
+        if let Some(misconfigured) = any(HealthState::Misconfigured) {
+            return misconfigured;
+        }
+        if let Some(mut down) = any(HealthState::Down) {
+            if sends {
+                // One way works.
+                down.state = HealthState::Degraded;
+            }
+            return down;
+        }
+        any(HealthState::Degraded)
+            .or_else(|| any(HealthState::Ok))
+            .unwrap_or_else(|| HealthReport::new(HealthState::Starting, String::new(), None))
+    }
+
+    /// What is to be told now, if anything. Whoever asks tells it and then says how that went.
+    fn news(&mut self, now: DateTime<Utc>) -> Option<View> {
+        let state = self.view.state;
+        if self.telling || self.told == Some(state) || state == HealthState::Starting {
+            return None;
+        }
+        while self
+            .changes
+            .front()
+            .is_some_and(|at| *at + FLAPPING_WINDOW <= now)
+        {
+            self.changes.pop_front();
+        }
+        let better = self
+            .told
+            .is_some_and(|told| severity(state) < severity(told));
+        let flapping = self.changes.len() >= FLAPPING_CHANGES;
+        if better && flapping && self.view.since + CALM > now {
+            return None;
+        }
+        self.telling = true;
+        Some(self.view.clone())
+    }
+
+    fn told(&mut self, state: HealthState, now: DateTime<Utc>) {
+        self.told = Some(state);
+        self.changes.push_back(now);
+    }
+}
+
+fn severity(state: HealthState) -> u8 {
+    match state {
+        HealthState::Starting | HealthState::Ok => 0,
+        HealthState::Degraded => 1,
+        HealthState::Down => 2,
+        HealthState::Misconfigured => 3,
+    }
+}
+
+/// The health of one account in one process; published by the worker that owns its lane.
+#[derive(Debug)]
 pub(crate) struct Health {
-    told: Mutex<Option<HealthState>>,
+    channel: String,
+    machine: Mutex<Machine>,
+}
+
+/// Ends a telling, also one that was broken off.
+struct Telling<'a>(&'a Health);
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        self.0.machine().telling = false;
+    }
 }
 
 impl Health {
-    /// Takes note of a state. A change is logged and published; when publishing fails it is told the next time.
-    pub(crate) async fn note(&self, sink: &InboundSink, state: HealthState, reason: &str) {
-        let Some(before) = self.change(state) else {
-            return;
-        };
-        let channel_id = sink.channel();
-        match (state, before) {
-            (HealthState::Ok, None) => {}
-            (HealthState::Ok, Some(_)) => info!(%channel_id, "channel works again"),
-            (HealthState::Starting, _) => {}
-            (HealthState::Degraded, _) => {
-                warn!(%channel_id, reason, "channel works, but not as it should")
-            }
-            (HealthState::Down, _) => {
-                warn!(%channel_id, reason, "provider cannot be used; trying again")
-            }
-            (HealthState::Misconfigured, _) => {
-                error!(%channel_id, reason, "channel is misconfigured; somebody must act");
-            }
-        }
-        let event = event(channel_id, state, reason);
-        if let Err(error) = sink.publish(vec![event]).await {
-            warn!(%channel_id, %error, "health of the channel not published");
-            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = before;
+    pub(crate) fn new(channel: &str) -> Self {
+        Self {
+            channel: channel.to_owned(),
+            machine: Mutex::new(Machine::new(now())),
         }
     }
 
-    /// The state before, when this is another one.
-    fn change(&self, state: HealthState) -> Option<Option<HealthState>> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        (*told != Some(state)).then(|| told.replace(state))
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins anew: the account's lane was claimed.
+    pub(crate) fn begin(&self) {
+        *self.machine() = Machine::new(now());
+        self.show(Some(HealthState::Starting));
+    }
+
+    /// The lane is another worker's.
+    pub(crate) fn end(&self) {
+        *self.machine() = Machine::new(now());
+        self.show(None);
+    }
+
+    /// The gauge: one state is 1, the others are 0.
+    fn show(&self, current: Option<HealthState>) {
+        for state in HealthState::ALL {
+            let value = if current == Some(state) { 1.0 } else { 0.0 };
+            gauge!("tributary_channel_state", "channel" => self.channel.clone(), "state" => state.as_str())
+                .set(value);
+        }
+    }
+
+    fn feed(&self, source: Source, report: HealthReport) {
+        let mut machine = self.machine();
+        if !machine.feed(source, report, now()) {
+            return;
+        }
+        let View { state, reason, .. } = machine.view.clone();
+        drop(machine);
+        self.show(Some(state));
+        let channel_id = self.channel.as_str();
+        match state {
+            HealthState::Starting => {}
+            HealthState::Ok => info!(channel_id, "channel works"),
+            HealthState::Degraded => {
+                warn!(channel_id, reason, "channel works, but not as it should");
+            }
+            HealthState::Down => {
+                warn!(channel_id, reason, "provider cannot be used; trying again");
+            }
+            HealthState::Misconfigured => {
+                error!(
+                    channel_id,
+                    reason, "channel is misconfigured; somebody must act"
+                );
+            }
+        }
+    }
+
+    /// Counts a session that broke; the account is down when it does so again and again.
+    fn session_broke(&self, reason: &str) {
+        let broken = {
+            let mut machine = self.machine();
+            machine.broken_sessions = machine.broken_sessions.saturating_add(1);
+            machine.broken_sessions
+        };
+        if broken >= BROKEN_SESSIONS {
+            self.feed(Source::Session, HealthReport::down(reason, None));
+        }
+    }
+
+    fn session_settled(&self) {
+        self.machine().broken_sessions = 0;
+        self.feed(Source::Session, HealthReport::ok());
     }
 }
 
-fn event(channel: &ChannelId, state: HealthState, reason: &str) -> Inbound {
-    Inbound::Health(ChannelHealth {
-        origin: Origin {
-            channel_id: channel.clone(),
-            address: Address::from(""),
-            occurred_at: Utc::now().trunc_subsecs(3),
-            raw: None,
-        },
-        state,
-        reason: reason.to_owned(),
-        action: None,
-        extra: serde_json::Map::new(),
-    })
+impl InboundSink {
+    /// Takes note of what a channel says about its account; a change is told. For the session (the worker that owns
+    /// the account's lane): a report stands until the next one.
+    pub async fn report(&self, report: HealthReport) {
+        self.note(Source::Channel, report).await;
+    }
+
+    pub(crate) async fn note(&self, source: Source, report: HealthReport) {
+        self.health.feed(source, report);
+        self.tell_health().await;
+    }
+
+    pub(crate) async fn session_broke(&self, reason: &str) {
+        self.health.session_broke(reason);
+        self.tell_health().await;
+    }
+
+    pub(crate) async fn session_settled(&self) {
+        self.health.session_settled();
+        self.tell_health().await;
+    }
+
+    /// Publishes the state if it is to be told; what fails is told the next time that anybody asks.
+    pub(crate) async fn tell_health(&self) {
+        loop {
+            let Some(view) = self.health.machine().news(now()) else {
+                return;
+            };
+            let telling = Telling(&self.health);
+            let state = view.state;
+            if let Err(error) = self.publish(vec![self.event(view)]).await {
+                warn!(channel_id = %self.channel(), %error, "health of the channel not published");
+                return;
+            }
+            self.health.machine().told(state, now());
+            drop(telling);
+        }
+    }
+
+    fn event(&self, view: View) -> Inbound {
+        Inbound::Health(ChannelHealth {
+            origin: Origin {
+                channel_id: self.channel().clone(),
+                address: Address::from(""),
+                occurred_at: view.since,
+                raw: None,
+            },
+            state: view.state,
+            reason: view.reason,
+            action: view.action,
+            extra: serde_json::Map::new(),
+        })
+    }
+}
+
+fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(3)
+}
+
+#[cfg(test)]
+mod tests {
+    use HealthState::{Degraded, Down, Misconfigured, Ok, Starting};
+    use Source::{Channel, Sending, Session};
+
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(second, 0).expect("a time")
+    }
+
+    fn report(state: HealthState) -> HealthReport {
+        HealthReport::new(state, format!("{state:?}"), None)
+    }
+
+    #[test]
+    fn what_ails_one_part_shows_in_the_whole() {
+        for (reports, expected) in [
+            (vec![], Starting),
+            (vec![(Sending, Ok)], Ok),
+            (vec![(Session, Ok)], Ok),
+            (vec![(Sending, Ok), (Channel, Degraded)], Degraded),
+            (vec![(Channel, Degraded), (Channel, Ok)], Ok),
+            (vec![(Session, Down)], Down),
+            // One way works.
+            (vec![(Session, Down), (Sending, Ok)], Degraded),
+            (vec![(Session, Ok), (Sending, Down)], Down),
+            (vec![(Session, Misconfigured), (Sending, Ok)], Misconfigured),
+            (
+                vec![(Sending, Misconfigured), (Session, Ok), (Sending, Ok)],
+                Ok,
+            ),
+            (vec![(Sending, Down), (Channel, Degraded)], Down),
+        ] {
+            let mut machine = Machine::new(at(0));
+            for (source, state) in &reports {
+                machine.feed(*source, report(*state), at(1));
+            }
+            assert_eq!(machine.view.state, expected, "{reports:?}");
+        }
+    }
+
+    #[test]
+    fn a_state_has_the_time_and_the_reason_of_its_beginning() {
+        let mut machine = Machine::new(at(0));
+        assert!(machine.feed(Sending, report(Down), at(5)));
+        assert!(!machine.feed(Sending, HealthReport::down("later", None), at(9)));
+        assert_eq!(machine.view.since, at(5));
+        assert_eq!(machine.view.reason, "Down");
+    }
+
+    /// Feeds a state at a second and answers what is told there.
+    fn step(machine: &mut Machine, second: i64, state: HealthState) -> Option<HealthState> {
+        machine.feed(Sending, report(state), at(second));
+        tell(machine, second)
+    }
+
+    fn tell(machine: &mut Machine, second: i64) -> Option<HealthState> {
+        let view = machine.news(at(second))?;
+        machine.telling = false;
+        machine.told(view.state, at(second));
+        Some(view.state)
+    }
+
+    #[test]
+    fn flapping_is_damped_and_worse_is_told_at_once() {
+        let mut machine = Machine::new(at(0));
+        assert_eq!(tell(&mut machine, 0), None, "starting is no news");
+        let script = [
+            (1, Ok, Some(Ok)),
+            (2, Ok, None),
+            (3, Down, Some(Down)),
+            (4, Ok, Some(Ok)),
+            (5, Down, Some(Down)),
+            // It goes up and down: the good news waits.
+            (6, Ok, None),
+            (7, Down, None),
+            (8, Misconfigured, Some(Misconfigured)),
+            (10, Ok, None),
+            (69, Ok, None),
+            (70, Ok, Some(Ok)),
+            // After a quiet time it is believed again.
+            (700, Down, Some(Down)),
+            (701, Ok, Some(Ok)),
+        ];
+        for (second, state, expected) in script {
+            assert_eq!(step(&mut machine, second, state), expected, "at {second}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_published_is_told_again() {
+        let mut machine = Machine::new(at(0));
+        machine.feed(Sending, report(Down), at(1));
+        let first = machine.news(at(1)).expect("news");
+        assert_eq!(machine.news(at(1)), None, "one tells at a time");
+        machine.telling = false;
+        assert_eq!(machine.news(at(9)), Some(first), "as it was, with its time");
+    }
 }

@@ -12,6 +12,7 @@ mod ledger;
 mod media;
 mod pace;
 pub mod registry;
+pub mod render;
 pub mod server;
 mod sink;
 mod store;
@@ -21,19 +22,23 @@ mod testing;
 mod widget;
 
 pub use accounts::{Account, Accounts};
-pub use call_log::{Call, CallLog, CallSink};
+pub use call_log::{Call, CallLog, CallSink, ChannelLog, LoggedCall, calls_of};
 pub use capabilities::{
     Capabilities, CarouselLimits, ChoiceLimits, Markup, MediaLimit, MediaLimits, Receipts, Support,
     TextLimit,
 };
 pub use connector::{
-    Action, Asset, Connector, Context, Factory, Frame, Part, Receipt, ReceiveError, Received,
-    Replay, Scope, SendContext, SendError, Session, Socket, SocketClosed, Sockets, Uploads, Visit,
-    Webhook,
+    Action, Asset, Connector, Context, Factory, Frame, Part, Receipt, Receipted, ReceiveError,
+    Received, Replay, Scope, SendContext, SendError, Session, Socket, SocketClosed, Sockets,
+    Uploads, Visit, Webhook,
 };
 pub use delivery::ConnectorAttendant;
+pub use health::HealthReport;
 pub use ledger::{Ledger, LedgerError};
-pub use media::{FetchError, MediaAccess, MediaShelf, MediaSource, MediaStream, NoMedia};
+pub use media::{
+    FetchError, FetchQueue, MediaAccess, MediaShelf, MediaSource, MediaStream, NoMedia,
+};
 pub use pace::{Bucket, Buckets, Pace, Rate};
-pub use sink::{InboundSink, SinkError};
+pub use render::{Rendered, Unrenderable, render};
+pub use sink::{InboundSink, SinkError, event_id};
 pub use store::{ConnectorStore, migrations};

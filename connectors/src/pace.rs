@@ -27,6 +27,15 @@ pub trait Pace: Send + Sync {
     /// # Errors
     /// Too fast; nothing was taken. Ask again after this long.
     fn account(&self) -> Result<(), Duration>;
+
+    /// Takes a slot of bulk's share, asked before [`Pace::account`] for what is one of many: a share of the account's
+    /// burst, so that a reply always finds the rest of it.
+    ///
+    /// # Errors
+    /// Too fast; nothing was taken. Ask again after this long.
+    fn bulk(&self) -> Result<(), Duration> {
+        Ok(())
+    }
 }
 
 /// A rate: so many per period, so many at once.
@@ -51,18 +60,25 @@ impl Rate {
     }
 }
 
-/// One bucket, of an account.
+/// One bucket, of an account, and within it the share of bulk: as fast, with half of the burst.
 pub struct Bucket {
     clock: DefaultClock,
     limiter: Option<DefaultDirectRateLimiter>,
+    bulk: Option<DefaultDirectRateLimiter>,
 }
 
 impl Bucket {
     /// A full bucket.
     pub fn new(rate: Rate) -> Self {
+        let half = NonZeroU32::new(rate.burst.get() / 2).unwrap_or(NonZeroU32::MIN);
+        let share = Rate {
+            burst: half,
+            ..rate
+        };
         Self {
             clock: DefaultClock::default(),
             limiter: rate.quota().map(RateLimiter::direct),
+            bulk: share.quota().map(RateLimiter::direct),
         }
     }
 
@@ -71,7 +87,19 @@ impl Bucket {
     /// # Errors
     /// Empty; a slot will be there after this long.
     pub fn take(&self) -> Result<(), Duration> {
-        let Some(limiter) = &self.limiter else {
+        self.take_from(self.limiter.as_ref())
+    }
+
+    /// Takes a slot of bulk's share; [`Bucket::take`] is still to be asked.
+    ///
+    /// # Errors
+    /// The share is used up; a slot will be there after this long.
+    pub fn take_bulk(&self) -> Result<(), Duration> {
+        self.take_from(self.bulk.as_ref())
+    }
+
+    fn take_from(&self, limiter: Option<&DefaultDirectRateLimiter>) -> Result<(), Duration> {
+        let Some(limiter) = limiter else {
             return Ok(());
         };
         limiter
@@ -133,6 +161,19 @@ mod tests {
         let wait = buckets.take(&one).expect_err("the burst is used up");
         assert!(wait > Duration::from_secs(50) && wait <= Duration::from_secs(60));
         assert_eq!(buckets.take(&other), Ok(()));
+    }
+
+    #[test]
+    fn bulk_uses_a_part_of_the_burst() {
+        let bucket = Bucket::new(Rate::new(1.0, Duration::from_secs(60), 5).expect("a rate"));
+        for _ in 0..2 {
+            assert_eq!((bucket.take_bulk(), bucket.take()), (Ok(()), Ok(())));
+        }
+        assert!(bucket.take_bulk().is_err());
+        for _ in 0..3 {
+            assert_eq!(bucket.take(), Ok(()), "the rest is for replies");
+        }
+        assert!(bucket.take().is_err());
     }
 
     #[test]

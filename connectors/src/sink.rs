@@ -15,6 +15,8 @@ use tributary_bus::{
 };
 use tributary_config::{Channel, Settings};
 
+use crate::{FetchQueue, Ledger, Receipted, delivery::progress_events, health::Health};
+
 /// Publishes inbound events of one account; answers after the bus confirmed them all. Cheap to clone.
 #[derive(Clone)]
 pub struct InboundSink {
@@ -22,6 +24,9 @@ pub struct InboundSink {
     organization: OrganizationId,
     channel: ChannelId,
     lanes: u16,
+    ledger: Option<Arc<Ledger>>,
+    pub(crate) health: Arc<Health>,
+    fetches: Option<FetchQueue>,
 }
 
 /// The events are not (all) durable; publishing them again is safe, since their ids are derived.
@@ -37,7 +42,53 @@ impl InboundSink {
             organization: OrganizationId(channel.organization.clone()),
             channel: ChannelId(channel.id.clone()),
             lanes: settings.bus.inbound_lanes,
+            ledger: None,
+            health: Arc::new(Health::new(&channel.id)),
+            fetches: None,
         }
+    }
+
+    /// The same sink, which can take receipts as well.
+    #[must_use]
+    pub fn with_ledger(mut self, ledger: &Arc<Ledger>) -> Self {
+        self.ledger = Some(Arc::clone(ledger));
+        self
+    }
+
+    /// Notes what the provider told about what it took, and tells how far the messages have come; `Ok` means that both
+    /// are durable. A receipt of something that was never sent is no error.
+    ///
+    /// # Errors
+    /// They are not (all) noted and told; noting them again is safe.
+    pub async fn receipts(&self, receipts: Vec<Receipted>) -> Result<(), SinkError> {
+        if receipts.is_empty() {
+            return Ok(());
+        }
+        let Some(ledger) = &self.ledger else {
+            return Err(SinkError("there is no ledger".to_owned()));
+        };
+        let progress = ledger
+            .receipts(&self.organization, &self.channel, receipts)
+            .await
+            .map_err(|error| SinkError(error.to_string()))?;
+        let events = progress
+            .into_iter()
+            .flat_map(|progress| {
+                progress_events(
+                    &self.channel,
+                    &progress.to,
+                    progress.message_id,
+                    progress.told,
+                )
+            })
+            .collect();
+        self.publish(events).await
+    }
+
+    /// The same sink, which notes the media of messages that is still to be fetched, before it publishes them.
+    #[must_use]
+    pub fn with_fetches(self, fetches: Option<FetchQueue>) -> Self {
+        Self { fetches, ..self }
     }
 
     /// The account whose events go in here.
@@ -70,7 +121,7 @@ impl InboundSink {
             .iter()
             .filter(|event| matches!(event, Inbound::Received(_)))
             .count() as u64;
-        let result = self.publish_all(&events).await;
+        let result = self.note_and_publish(&events).await;
         let outcome = if result.is_ok() {
             "received"
         } else {
@@ -81,6 +132,20 @@ impl InboundSink {
                 .increment(messages);
         }
         result
+    }
+
+    /// Media first: what is published can be acknowledged, and then nobody would bring the media again.
+    async fn note_and_publish(&self, events: &[Inbound]) -> Result<(), SinkError> {
+        let Some(fetches) = &self.fetches else {
+            return self.publish_all(events).await;
+        };
+        let added = fetches.add(events).await;
+        let added = added.map_err(|error| SinkError(error.to_string()))?;
+        self.publish_all(events).await?;
+        if !added.is_empty() {
+            fetches.release(added).await;
+        }
+        Ok(())
     }
 
     async fn publish_all(&self, events: &[Inbound]) -> Result<(), SinkError> {
@@ -140,7 +205,7 @@ impl InboundSink {
 ///
 /// Messages have the id of the message. Everything else is named by what it says and when it happened; only statuses
 /// leave the time out, since a repeated report of the same status is the same news.
-fn event_id(channel: &ChannelId, event: &Inbound) -> EventId {
+pub fn event_id(channel: &ChannelId, event: &Inbound) -> EventId {
     let channel = channel.as_str();
     let origin = event.origin();
     let address = origin.address.as_str();

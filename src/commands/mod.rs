@@ -1,9 +1,11 @@
 //! What each subcommand does.
 
+mod channels;
 mod check;
 mod dead;
 mod key;
 mod migrate;
+mod replay;
 mod tail;
 mod up;
 
@@ -41,6 +43,8 @@ pub async fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Run(role) => roles::run(settings, &[role]).await?,
         Command::Migrate => migrate::migrate(&settings).await?,
         Command::Tail(options) => tail::tail(&settings, &options).await?,
+        Command::Channels => channels::channels(&settings).await?,
+        Command::Replay(options) => replay::replay(&settings, &options).await?,
         Command::Dead(command) => dead::dead(&settings, &command).await?,
         Command::Key(command) => key::key(&settings, &command).await?,
     }

@@ -136,6 +136,11 @@ impl std::fmt::Debug for MediaStore {
     }
 }
 
+/// The type of the bytes that begin so: what they show wins over what is `declared` of them.
+pub fn sniff_type(head: &[u8], declared: Option<&str>) -> String {
+    sniff::settle(head, declared)
+}
+
 /// SHA-256 in lower-case hex.
 pub(crate) fn is_media_id(id: &str) -> bool {
     id.len() == 64

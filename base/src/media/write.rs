@@ -230,7 +230,11 @@ fn failure(error: &object_store::Error) -> PutError {
         let kind = inner.downcast_ref::<io::Error>().map(io::Error::kind);
         if matches!(
             kind,
-            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            Some(
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::FileTooLarge
+            )
         ) {
             return PutError::Full;
         }

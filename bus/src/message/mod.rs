@@ -5,6 +5,7 @@ mod context;
 mod delivery;
 mod inbound;
 mod integrator;
+mod markdown;
 mod person;
 mod status;
 
@@ -31,6 +32,7 @@ pub use integrator::{
     MessageCreated, MessageReactionsChanged, MessageRemoved, MessageStatusChanged, MessageUpdated,
     MessageView, NoteCreated,
 };
+pub use markdown::from_markdown;
 pub use person::{Attribution, Identifier, Profile, Touch, Utm};
 pub use status::{Failure, FailureCode, HealthState, Status};
 

@@ -6,11 +6,14 @@ use async_trait::async_trait;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tributary_base::backoff::Backoff;
-use tributary_bus::{Attendant, Handler, Lane, Lease, Policy, message::HealthState};
+use tributary_bus::{Attendant, Handler, Lane, Lease, Policy};
 use tributary_config::Settings;
 
-use super::DeliveryHandler;
-use crate::{Account, Accounts, Ledger, ReceiveError, Session};
+use super::{DeliveryHandler, advice};
+use crate::{
+    Account, Accounts, ChannelLog, Ledger, ReceiveError, Session,
+    health::{HealthReport, Source},
+};
 
 /// A provider may ask for hours of silence; more than this is not believed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -18,12 +21,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 const SETTLED_IN: Duration = Duration::from_secs(10);
 /// How long a session waits for a person, before it tries again by itself.
 const MISCONFIGURED_WAIT: Duration = Duration::from_secs(60);
+/// How often it is looked whether the account's state is still to be told.
+const HEALTH_TICK: Duration = Duration::from_secs(5);
 
 /// Serves the delivery lanes of all accounts of a process.
 pub struct ConnectorAttendant {
     accounts: Arc<Accounts>,
     ledger: Arc<Ledger>,
-    send_deadline: Duration,
+    log: ChannelLog,
+    settings: Settings,
 }
 
 impl ConnectorAttendant {
@@ -32,8 +38,16 @@ impl ConnectorAttendant {
         Self {
             accounts,
             ledger,
-            send_deadline: settings.delivery.send_deadline,
+            log: ChannelLog::nowhere(),
+            settings: settings.clone(),
         }
+    }
+
+    /// Notes provider calls into `log`.
+    #[must_use]
+    pub fn with_log(mut self, log: ChannelLog) -> Self {
+        self.log = log;
+        self
     }
 
     /// Bounds and delays of delivery lanes.
@@ -66,10 +80,13 @@ impl ConnectorAttendant {
 #[async_trait]
 impl Attendant for ConnectorAttendant {
     async fn attend(&self, lane: &Lane) -> Result<Arc<dyn Handler>, String> {
+        let account = Arc::clone(self.account(lane)?);
+        account.sink.health.begin();
         Ok(Arc::new(DeliveryHandler::new(
-            Arc::clone(self.account(lane)?),
+            account,
             Arc::clone(&self.ledger),
-            self.send_deadline,
+            self.log.clone(),
+            &self.settings,
         )))
     }
 
@@ -80,32 +97,52 @@ impl Attendant for ConnectorAttendant {
         stop: CancellationToken,
     ) -> Result<(), String> {
         let account = self.account(lane)?;
-        let Some(session) = account.connector.session() else {
-            stop.cancelled().await;
-            return Ok(());
-        };
-        while !stop.is_cancelled() {
-            match run(account, session, &stop).await {
-                Ok(()) => {}
-                Err(ReceiveError::Misconfigured(reason)) => {
-                    let reason = reason.as_str();
-                    account
-                        .health
-                        .note(&account.sink, HealthState::Misconfigured, reason)
-                        .await;
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        () = sleep(MISCONFIGURED_WAIT) => {}
-                    }
-                }
-                Err(error) => return Err(error.to_string()),
-            }
+        if let Some(fetcher) = &account.media.fetcher {
+            fetcher.start(&stop);
         }
-        Ok(())
+        tokio::select! {
+            ended = keep_session(account, &stop) => ended,
+            () = keep_telling(account) => Ok(()),
+        }
     }
 }
 
-/// Runs a session to its end; when it has settled in, the account is well.
+/// Tells what could not be told at once.
+async fn keep_telling(account: &Account) {
+    loop {
+        sleep(HEALTH_TICK).await;
+        account.sink.tell_health().await;
+    }
+}
+
+/// Runs the account's session until `stop`, or until it breaks.
+async fn keep_session(account: &Account, stop: &CancellationToken) -> Result<(), String> {
+    let Some(session) = account.connector.session() else {
+        stop.cancelled().await;
+        return Ok(());
+    };
+    while !stop.is_cancelled() {
+        match run(account, session, stop).await {
+            Ok(()) => {}
+            Err(ReceiveError::Misconfigured(reason)) => {
+                let report = HealthReport::misconfigured(reason, advice(&account.channel.id));
+                account.sink.note(Source::Session, report).await;
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = sleep(MISCONFIGURED_WAIT) => {}
+                }
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                account.sink.session_broke(&reason).await;
+                return Err(reason);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs a session to its end; when it has settled in, it works.
 async fn run(
     account: &Account,
     session: &dyn Session,
@@ -116,9 +153,6 @@ async fn run(
         ended = &mut running => return ended,
         () = sleep(SETTLED_IN) => {}
     }
-    account
-        .health
-        .note(&account.sink, HealthState::Ok, "")
-        .await;
+    account.sink.session_settled().await;
     running.await
 }

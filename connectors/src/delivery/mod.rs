@@ -1,49 +1,48 @@
-//! Deliveries of one account: from its lane, through the ledger, to the provider, and the status back.
+//! Deliveries of one account: from its lane, through the ledger, to the provider, and what became of them back.
 
 mod attendant;
+mod change;
+mod circuit;
 mod outcome;
-mod plan;
+mod presence;
 mod report;
+mod send;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use metrics::{counter, histogram};
-use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use metrics::histogram;
+use serde::de::DeserializeOwned;
+use tokio::{sync::Semaphore, time::timeout};
+use tracing::debug;
 use tributary_base::backoff::Backoff;
 use tributary_bus::{
-    Envelope, Handler, Lease, MessageId, OrganizationId, Outcome, Payload, Work,
+    Address, ChannelId, Envelope, Handler, Lease, MessageId, OrganizationId, Outcome, Payload,
+    Work,
     message::{
         DeliveryDelete, DeliveryEdit, DeliveryReact, DeliveryRead, DeliverySend, DeliveryTyping,
-        Failure, FailureCode, HealthState,
+        HealthState, Inbound,
     },
 };
+use tributary_config::Settings;
 
 use crate::{
-    Account, CallLog, NoMedia, Part, Receipt, SendContext, SendError,
-    ledger::{Begun, Ending, Ledger, Noted, OnUnknown, PartKey, Settled, Try},
-    registry::OnUncertain,
+    Account, ChannelLog, Ledger, SendContext, SendError,
+    health::{HealthReport, Source},
 };
+use circuit::{Circuit, Ticket};
 use outcome::{Circumstances, Hold, Verdict};
-use report::Report;
+use turns::Turns;
 
 pub use attendant::ConnectorAttendant;
+pub(crate) use report::progress_events;
 
-/// How long a send waits in place for its turn; longer waits make room for other recipients.
-const WAIT_IN_PLACE: Duration = Duration::from_millis(1200);
-/// How often a part that another worker may be sending is looked at.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// How long an ending is kept in hand while the ledger cannot be written.
-const NOTE_DEADLINE: Duration = Duration::from_secs(30);
 /// The connector's own deadline passes first; this one is for a connector that ignores it.
 const SEND_GRACE: Duration = Duration::from_secs(1);
 
@@ -51,30 +50,63 @@ const SEND_GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct DeliveryHandler {
     account: Arc<Account>,
     ledger: Arc<Ledger>,
+    log: ChannelLog,
     send_deadline: Duration,
-    /// Tries in a row that the provider did not answer for.
-    failures: AtomicU32,
+    circuit: Circuit,
+    turns: Turns,
+    /// Calls that show that somebody writes, at once.
+    presence: Semaphore,
 }
 
-/// What to do with the parts that are not through yet.
+/// What to do with what is not through yet.
 #[derive(Clone, Copy)]
 enum Act<'a> {
-    Send,
+    Go,
     /// Too late or too often; says why.
     GiveUp(&'a str),
 }
 
+/// Every delivery names its account.
+trait OfChannel: Payload + DeserializeOwned {
+    fn channel(&self) -> &ChannelId;
+}
+
+macro_rules! of_channel {
+    ($($delivery:ty),*) => {
+        $(impl OfChannel for $delivery {
+            fn channel(&self) -> &ChannelId {
+                &self.channel_id
+            }
+        })*
+    };
+}
+
+of_channel!(
+    DeliverySend,
+    DeliveryEdit,
+    DeliveryDelete,
+    DeliveryReact,
+    DeliveryTyping,
+    DeliveryRead
+);
+
 #[async_trait]
 impl Handler for DeliveryHandler {
+    /// What shows our presence has a key of its own, so that no message waits for it.
     fn key(&self, envelope: &Envelope) -> String {
         let to = envelope.data.get("to").and_then(|to| to.as_str());
-        to.unwrap_or_default().to_owned()
+        let to = to.unwrap_or_default();
+        match envelope.kind.as_str() {
+            DeliveryTyping::TYPE => format!("typing\n{to}"),
+            DeliveryRead::TYPE => format!("read\n{to}"),
+            _ => to.to_owned(),
+        }
     }
 
     async fn handle(&self, batch: Vec<Work>, lease: &Lease) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(batch.len());
         for work in batch {
-            outcomes.push(self.one(&work, Act::Send, lease).await);
+            outcomes.push(self.one(&work, Act::Go, lease).await);
         }
         outcomes
     }
@@ -85,229 +117,96 @@ impl Handler for DeliveryHandler {
 }
 
 impl DeliveryHandler {
-    pub(crate) fn new(account: Arc<Account>, ledger: Arc<Ledger>, send_deadline: Duration) -> Self {
+    pub(crate) fn new(
+        account: Arc<Account>,
+        ledger: Arc<Ledger>,
+        log: ChannelLog,
+        settings: &Settings,
+    ) -> Self {
+        let backoff = Backoff {
+            base: settings.delivery.retry_base,
+            cap: settings.delivery.retry_cap,
+        };
+        let concurrency = settings.lanes.concurrency;
         Self {
             account,
             ledger,
-            send_deadline,
-            failures: AtomicU32::new(0),
+            log,
+            send_deadline: settings.delivery.send_deadline,
+            circuit: Circuit::new(backoff, concurrency),
+            turns: Turns::new(concurrency),
+            presence: Semaphore::new(presence::AT_ONCE),
         }
     }
 
     async fn one(&self, work: &Work, act: Act<'_>, lease: &Lease) -> Outcome {
-        let envelope = &work.envelope;
-        match envelope.kind.as_str() {
-            DeliverySend::TYPE => {}
-            DeliveryEdit::TYPE
-            | DeliveryDelete::TYPE
-            | DeliveryReact::TYPE
-            | DeliveryTyping::TYPE
-            | DeliveryRead::TYPE => {
-                let channel_id = &self.account.channel.id;
-                debug!(channel_id, kind = %envelope.kind, "the channel cannot do this; passed over");
-                return Outcome::Done;
-            }
-            other => {
-                return Outcome::Dead {
-                    reason: format!("unknown delivery type or version {other}"),
-                };
-            }
-        }
-        let delivery = match self.read(envelope) {
-            Ok(delivery) => delivery,
-            Err(reason) => return Outcome::Dead { reason },
+        let done = match work.envelope.kind.as_str() {
+            DeliverySend::TYPE => self.send_message(work, act, lease).await,
+            DeliveryEdit::TYPE => self.edit(work, act, lease).await,
+            DeliveryDelete::TYPE => self.delete(work, act, lease).await,
+            DeliveryReact::TYPE => self.react(work, act, lease).await,
+            DeliveryTyping::TYPE => self.typing(work, act, lease).await,
+            DeliveryRead::TYPE => self.mark_read(work, act, lease).await,
+            other => Err(Outcome::Dead {
+                reason: format!("unknown delivery type or version {other}"),
+            }),
         };
-        let again = work.attempt > 1 || work.redeliveries > 0 || matches!(act, Act::GiveUp(_));
-        match self.deliver(&delivery, again, act, lease).await {
-            Ok(report) => self.tell(report, &delivery, lease).await,
-            Err(outcome) => outcome,
-        }
+        done.map_or_else(|outcome| outcome, |()| Outcome::Done)
     }
 
     /// Reads a delivery and makes sure that it is this account's.
-    fn read(&self, envelope: &Envelope) -> Result<DeliverySend, String> {
-        let delivery: DeliverySend = envelope.payload().map_err(|error| error.to_string())?;
+    fn read<D: OfChannel>(&self, envelope: &Envelope) -> Result<D, Outcome> {
+        let dead = |reason: String| Outcome::Dead { reason };
+        let delivery: D = envelope
+            .payload()
+            .map_err(|error| dead(error.to_string()))?;
         let channel = &self.account.channel;
-        if delivery.channel_id.as_str() != channel.id {
-            return Err("the delivery names another channel than its lane".to_owned());
+        if delivery.channel().as_str() != channel.id {
+            let reason = "the delivery names another channel than its lane";
+            return Err(dead(reason.to_owned()));
         }
         if envelope.orgid.as_str() != channel.organization {
-            return Err("the delivery belongs to another organization than the channel".to_owned());
+            let reason = "the delivery belongs to another organization than the channel";
+            return Err(dead(reason.to_owned()));
         }
         Ok(delivery)
     }
 
-    /// Brings every part through; `Err` when the delivery is to be handled again.
-    async fn deliver(
-        &self,
-        delivery: &DeliverySend,
-        again: bool,
-        act: Act<'_>,
-        lease: &Lease,
-    ) -> Result<Report, Outcome> {
-        let plan = match plan::plan(&delivery.content, self.account.connector.capabilities()) {
-            Ok(plan) => plan,
-            Err(failure) => return Ok(Report::failed(failure)),
-        };
-        let mut known = if again {
-            self.known(delivery.message_id).await?
-        } else {
-            Vec::new()
-        };
-        let mut report = Report::new(plan.degraded);
-        for part in &plan.parts {
-            let settled = match known.iter().position(|(number, _)| *number == part.index) {
-                Some(at) => known.swap_remove(at).1,
-                None => self.bring(delivery, part, act, lease).await?,
-            };
-            report.add(settled);
-            if report.is_over() {
-                break;
-            }
-        }
-        Ok(report)
+    fn organization(&self) -> OrganizationId {
+        OrganizationId(self.account.channel.organization.clone())
     }
 
-    /// The parts that are through already.
-    async fn known(&self, message_id: MessageId) -> Result<Vec<(u32, Settled)>, Outcome> {
-        let organization = OrganizationId(self.account.channel.organization.clone());
-        let rows = self
-            .ledger
-            .parts(&organization, message_id)
-            .await
-            .map_err(|error| pause(error.to_string()))?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| Some((row.part(), row.settled()?)))
-            .collect())
-    }
-
-    /// Brings one part through: `sending` into the ledger, the provider call, its outcome into the ledger.
-    async fn bring(
-        &self,
-        delivery: &DeliverySend,
-        part: &Part,
-        act: Act<'_>,
-        lease: &Lease,
-    ) -> Result<Settled, Outcome> {
-        if matches!(act, Act::Send) {
-            self.take_turn(delivery).await?;
-        }
-        fresh(lease)?;
-        let key = PartKey {
-            organization: OrganizationId(self.account.channel.organization.clone()),
-            message_id: delivery.message_id,
-            part: part.index,
-        };
-        let begun = self
-            .ledger
-            .begin(key, &delivery.channel_id, self.on_unknown())
-            .await
-            .map_err(|error| pause(error.to_string()))?;
-        let tried = match begun {
-            Begun::Go(tried) => tried,
-            Begun::Settled(settled) => return Ok(settled),
-            Begun::Busy(wait) => {
-                return Err(Outcome::Retry {
-                    after: Some(wait.min(LOOK_AGAIN)),
-                    reason: "another try of this part may still be under way".to_owned(),
-                });
-            }
-        };
-        if let Act::GiveUp(reason) = act {
-            let failure = Failure {
-                code: FailureCode::Expired,
-                reason: reason.to_owned(),
-            };
-            return self.conclude(&tried, Err(failure), lease).await;
-        }
-        if let Err(outcome) = fresh(lease) {
-            // Nothing has left yet.
-            self.note(&tried, Ending::Waiting, lease).await.ok();
-            return Err(outcome);
-        }
-        self.send(delivery, part, &tried, lease).await
-    }
-
-    /// Waits for the recipient's and the account's turn.
-    async fn take_turn(&self, delivery: &DeliverySend) -> Result<(), Outcome> {
-        let Some(pace) = self.account.connector.pace() else {
-            return Ok(());
-        };
-        let patient = |wait: Duration| {
-            (wait <= WAIT_IN_PLACE)
-                .then_some(wait)
-                .ok_or_else(|| Outcome::Retry {
-                    after: Some(wait),
-                    reason: "the channel's own rate limit".to_owned(),
-                })
-        };
-        while let Err(wait) = pace.recipient(&delivery.to) {
-            sleep(patient(wait)?).await;
-        }
-        while let Err(wait) = pace.account() {
-            sleep(patient(wait)?).await;
-        }
-        Ok(())
-    }
-
-    async fn send(
-        &self,
-        delivery: &DeliverySend,
-        part: &Part,
-        tried: &Try,
-        lease: &Lease,
-    ) -> Result<Settled, Outcome> {
-        let error = match self.call(delivery, part).await {
-            Ok(receipt) => {
-                self.answered(HealthState::Ok, "").await;
-                return self.conclude(tried, Ok(receipt.provider_id), lease).await;
-            }
-            Err(error) => error,
-        };
-        let failures = match &error {
-            SendError::Unavailable { .. } | SendError::Uncertain { .. } => {
-                self.failures.fetch_add(1, Ordering::Relaxed) + 1
-            }
-            SendError::Rejected { .. }
-            | SendError::Unreachable { .. }
-            | SendError::RateLimited { .. }
-            | SendError::Misconfigured { .. } => {
-                self.failures.store(0, Ordering::Relaxed);
-                0
-            }
-        };
-        debug!(channel_id = %delivery.channel_id, message_id = %delivery.message_id, part = part.index, %error, "not sent");
-        if let Some(state) = outcome::health(&error, failures) {
-            self.answered(state, &error.to_string()).await;
-        }
-        let hold = match self.on_unknown() {
-            OnUnknown::Hold => Hold::Yes,
-            OnUnknown::Repeat | OnUnknown::Resend => Hold::No,
-        };
-        match outcome::judge(&error, Circumstances { hold, failures }) {
-            Verdict::Failed(failure) => self.conclude(tried, Err(failure), lease).await,
-            Verdict::Again { ending, outcome } => {
-                self.note(tried, ending, lease).await?;
-                Err(outcome)
-            }
-        }
-    }
-
-    /// The provider call, under its deadline.
-    async fn call(&self, delivery: &DeliverySend, part: &Part) -> Result<Receipt, SendError> {
-        let context = SendContext {
-            message_id: delivery.message_id,
-            to: delivery.to.clone(),
-            seq: delivery.seq,
-            reply_to: delivery.reply_to.clone().filter(|_| part.index == 0),
-            idempotency_key: format!("{}-{}", delivery.message_id, part.index),
+    /// What surrounds a call about a message.
+    fn context(&self, message_id: MessageId, to: &Address, seq: i64, key: String) -> SendContext {
+        SendContext {
+            message_id,
+            to: to.clone(),
+            seq,
+            reply_to: None,
+            idempotency_key: key,
             deadline: self.send_deadline,
-            media: Arc::new(NoMedia),
-            log: CallLog::nowhere(),
-        };
+            media: Arc::clone(&self.account.media.access),
+            log: self.log.of(&self.account, message_id),
+        }
+    }
+
+    /// Waits until the circuit lets a call through.
+    async fn admitted(&self, to: &Address) -> Result<Ticket<'_>, Outcome> {
+        self.circuit.admit(to).await.map_err(|wait| Outcome::Pause {
+            after: Some(wait),
+            reason: "the provider is out of order".to_owned(),
+        })
+    }
+
+    /// A provider call under its deadline, whatever the connector does; what it says about the account is noted.
+    async fn call<T>(
+        &self,
+        ticket: Ticket<'_>,
+        to: &Address,
+        hold: Hold,
+        call: impl Future<Output = Result<T, SendError>> + Send,
+    ) -> Result<T, Verdict> {
         let started = Instant::now();
-        let call = self.account.connector.send(part, &context);
         let result = match timeout(self.send_deadline + SEND_GRACE, call).await {
             Ok(result) => result,
             Err(_) => Err(SendError::Uncertain {
@@ -316,90 +215,73 @@ impl DeliveryHandler {
         };
         histogram!("tributary_send_seconds", "channel" => self.account.channel.id.clone())
             .record(started.elapsed().as_secs_f64());
-        if result.is_ok() {
-            self.failures.store(0, Ordering::Relaxed);
-        }
-        result
-    }
-
-    async fn answered(&self, state: HealthState, reason: &str) {
-        self.account
-            .health
-            .note(&self.account.sink, state, reason)
-            .await;
-    }
-
-    /// Writes a final ending.
-    async fn conclude(
-        &self,
-        tried: &Try,
-        result: Result<String, Failure>,
-        lease: &Lease,
-    ) -> Result<Settled, Outcome> {
-        let ending = match &result {
-            Ok(provider_id) => Ending::Sent(provider_id.clone()),
-            Err(failure) => Ending::Failed(failure.clone()),
+        let error = match result {
+            Ok(value) => {
+                ticket.end(to, circuit::End::Answered);
+                self.healthy().await;
+                return Ok(value);
+            }
+            Err(error) => error,
         };
-        match self.note(tried, ending, lease).await? {
-            Noted::At(at) => Ok(Settled {
-                result,
-                doubtful: tried.doubtful,
-                at,
-            }),
-            Noted::Superseded => Err(Outcome::Retry {
-                after: Some(Duration::from_millis(200)),
-                reason: "another worker has taken this part over".to_owned(),
-            }),
+        if let SendError::RateLimited {
+            retry_after: Some(wait),
+            scope,
+        } = &error
+        {
+            self.turns.hold(to, *scope, *wait);
         }
+        let outage = ticket.end(to, outcome::end(&error));
+        self.note(&error, outage).await;
+        Err(outcome::judge(&error, Circumstances { hold, outage }))
     }
 
-    /// Writes an ending, patiently: what is in hand here is the only proof of what happened.
-    async fn note(&self, tried: &Try, ending: Ending, lease: &Lease) -> Result<Noted, Outcome> {
-        let deadline = Instant::now() + NOTE_DEADLINE;
-        for attempt in 1.. {
-            match self.ledger.finish(tried, ending.clone()).await {
-                Ok(noted) => return Ok(noted),
-                Err(error) => {
-                    let message_id = tried.key.message_id;
-                    if Instant::now() > deadline || !lease.is_fresh() {
-                        warn!(%message_id, %error, "outcome of a send not written; it counts as uncertain");
-                        return Err(pause(error.to_string()));
-                    }
-                    sleep(Backoff::SERVER.delay(attempt)).await;
-                }
+    async fn healthy(&self) {
+        let sink = &self.account.sink;
+        sink.note(Source::Sending, HealthReport::ok()).await;
+    }
+
+    async fn note(&self, error: &SendError, outage: circuit::Outage) {
+        let Some(state) = outcome::health(error, outage) else {
+            return;
+        };
+        let reason = error.to_string();
+        let report = match state {
+            HealthState::Misconfigured => {
+                HealthReport::misconfigured(reason, advice(&self.account.channel.id))
             }
-        }
-        Err(pause("the ledger did not answer".to_owned()))
+            HealthState::Down => HealthReport::down(reason, None),
+            HealthState::Starting | HealthState::Ok | HealthState::Degraded => HealthReport::ok(),
+        };
+        self.account.sink.note(Source::Sending, report).await;
     }
 
-    fn on_unknown(&self) -> OnUnknown {
-        match self.account.on_uncertain {
-            _ if self.account.connector.capabilities().idempotent => OnUnknown::Repeat,
-            OnUncertain::Resend => OnUnknown::Resend,
-            OnUncertain::Hold => OnUnknown::Hold,
-        }
-    }
-
-    /// Publishes the status; only then the delivery is done.
-    async fn tell(&self, report: Report, delivery: &DeliverySend, lease: &Lease) -> Outcome {
-        if let Err(outcome) = fresh(lease) {
-            return outcome;
-        }
-        let status = report.status();
-        let events = report.events(&delivery.channel_id, delivery);
-        match self.account.sink.publish(events).await {
-            Ok(()) => {
-                let channel = self.account.channel.id.clone();
-                counter!("tributary_messages_total", "channel" => channel, "direction" => "outbound", "outcome" => status.as_str())
-                    .increment(1);
-                Outcome::Done
-            }
-            Err(error) => Outcome::Retry {
+    /// Publishes what became of a delivery; only then it is done.
+    async fn publish(&self, events: Vec<Inbound>, lease: &Lease) -> Result<(), Outcome> {
+        fresh(lease)?;
+        let published = self.account.sink.publish(events).await;
+        published.map_err(|error| {
+            let channel_id = &self.account.channel.id;
+            debug!(channel_id, %error, "outcome of a delivery not published yet");
+            Outcome::Retry {
                 after: None,
                 reason: error.to_string(),
-            },
-        }
+            }
+        })
     }
+}
+
+impl Drop for DeliveryHandler {
+    /// The lane is given back; how the account is doing is another worker's to say.
+    fn drop(&mut self) {
+        self.account.sink.health.end();
+    }
+}
+
+/// What a person is asked to do about an account that the provider refuses.
+fn advice(channel: &str) -> String {
+    format!(
+        "check channels.{channel} in the config (token, addresses), and the account's permissions and billing at the provider"
+    )
 }
 
 fn pause(reason: String) -> Outcome {

@@ -7,14 +7,13 @@ use tributary_bus::{
     message::{Failure, FailureCode, HealthState},
 };
 
+use super::circuit::{End, Outage};
 use crate::{SendError, ledger::Ending};
 
-/// Failures of the provider in a row after which the whole account waits instead of one recipient.
-const FAILURES_BEFORE_PAUSE: u32 = 5;
 /// How long an account waits for a person, before it tries again by itself.
 const MISCONFIGURED_WAIT: Duration = Duration::from_secs(60);
 
-/// What follows from a send that did not succeed.
+/// What follows from a call that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// For good.
@@ -32,8 +31,8 @@ pub(super) enum Verdict {
 pub(super) struct Circumstances {
     /// An uncertain send is left to a person (and the provider does not recognise a repetition).
     pub hold: Hold,
-    /// Tries of this account in a row, this one included, that the provider did not answer for.
-    pub failures: u32,
+    /// What the failure means for the account.
+    pub outage: Outage,
 }
 
 /// Whether an uncertain send is left to a person.
@@ -43,7 +42,7 @@ pub(super) enum Hold {
     Yes,
 }
 
-/// Judges a failed send.
+/// Judges a failed call.
 pub(super) fn judge(error: &SendError, circumstances: Circumstances) -> Verdict {
     let reason = error.to_string();
     match error {
@@ -63,7 +62,7 @@ pub(super) fn judge(error: &SendError, circumstances: Circumstances) -> Verdict 
             after: *retry_after,
             reason,
         }),
-        SendError::Unavailable { .. } => again(later(reason, circumstances.failures)),
+        SendError::Unavailable { .. } => again(later(reason, circumstances.outage)),
         SendError::Misconfigured { .. } => again(Outcome::Pause {
             after: Some(MISCONFIGURED_WAIT),
             reason,
@@ -76,20 +75,32 @@ pub(super) fn judge(error: &SendError, circumstances: Circumstances) -> Verdict 
         }
         SendError::Uncertain { .. } => Verdict::Again {
             ending: Ending::Uncertain,
-            outcome: later(reason, circumstances.failures),
+            outcome: later(reason, circumstances.outage),
         },
     }
 }
 
-/// What an error tells about the account.
-pub(super) fn health(error: &SendError, failures: u32) -> Option<HealthState> {
+/// What an error tells about the provider.
+pub(super) fn end(error: &SendError) -> End {
+    match error {
+        SendError::Rejected { .. }
+        | SendError::Unreachable { .. }
+        | SendError::RateLimited { .. }
+        | SendError::Misconfigured { .. } => End::Answered,
+        SendError::Unavailable { .. } => End::NotReached,
+        SendError::Uncertain { .. } => End::NoAnswer,
+    }
+}
+
+/// What an error tells about the account; `None`: nothing yet.
+pub(super) fn health(error: &SendError, outage: Outage) -> Option<HealthState> {
     match error {
         SendError::Rejected { .. }
         | SendError::Unreachable { .. }
         | SendError::RateLimited { .. } => Some(HealthState::Ok),
         SendError::Misconfigured { .. } => Some(HealthState::Misconfigured),
         SendError::Unavailable { .. } | SendError::Uncertain { .. } => {
-            (failures >= FAILURES_BEFORE_PAUSE).then_some(HealthState::Down)
+            (outage != Outage::No).then_some(HealthState::Down)
         }
     }
 }
@@ -108,13 +119,22 @@ fn again(outcome: Outcome) -> Verdict {
     }
 }
 
-/// The recipient waits; after several failures in a row everybody does.
-fn later(reason: String, failures: u32) -> Outcome {
-    let after = None;
-    if failures >= FAILURES_BEFORE_PAUSE {
-        Outcome::Pause { after, reason }
-    } else {
-        Outcome::Retry { after, reason }
+/// The recipient waits; in an outage everybody does.
+fn later(reason: String, outage: Outage) -> Outcome {
+    match outage {
+        Outage::No => Outcome::Retry {
+            after: None,
+            reason,
+        },
+        Outage::Pause(wait) => Outcome::Pause {
+            after: Some(wait),
+            reason,
+        },
+        // The circuit makes the others wait; this recipient is not the first to try after that.
+        Outage::OthersFirst(wait) => Outcome::Retry {
+            after: Some(wait),
+            reason,
+        },
     }
 }
 
@@ -123,8 +143,8 @@ mod tests {
     use super::*;
     use crate::Scope;
 
-    fn outcome(error: &SendError, hold: Hold, failures: u32) -> String {
-        match judge(error, Circumstances { hold, failures }) {
+    fn outcome(error: &SendError, hold: Hold, outage: Outage) -> String {
+        match judge(error, Circumstances { hold, outage }) {
             Verdict::Failed(failure) => format!("failed {:?}: {}", failure.code, failure.reason),
             Verdict::Again { ending, outcome } => match outcome {
                 Outcome::Retry { after, .. } => format!("{ending:?} retry {after:?}"),
@@ -158,39 +178,52 @@ mod tests {
             reason: reason.clone(),
         };
         let misconfigured = SendError::Misconfigured { reason };
-        for (error, hold, failures, expected) in [
-            (&rejected, Hold::No, 0, "failed Rejected: blocked (403)"),
+        let nine = Duration::from_secs(9);
+        let (open, poison) = (Outage::Pause(nine), Outage::OthersFirst(nine));
+        for (error, hold, outage, expected) in [
+            (
+                &rejected,
+                Hold::No,
+                Outage::No,
+                "failed Rejected: blocked (403)",
+            ),
             (
                 &unreachable,
                 Hold::No,
-                0,
+                Outage::No,
                 "failed Unreachable: blocked (403)",
             ),
             (
                 &limited(Scope::Recipient),
                 Hold::No,
-                0,
+                Outage::No,
                 "Waiting retry Some(7s)",
             ),
             (
                 &limited(Scope::Account),
                 Hold::No,
-                0,
+                Outage::No,
                 "Waiting pause Some(7s)",
             ),
-            (&unavailable, Hold::Yes, 4, "Waiting retry None"),
-            (&unavailable, Hold::No, 5, "Waiting pause None"),
-            (&misconfigured, Hold::No, 1, "Waiting pause Some(60s)"),
-            (&uncertain, Hold::No, 1, "Uncertain retry None"),
-            (&uncertain, Hold::No, 5, "Uncertain pause None"),
+            (&unavailable, Hold::Yes, Outage::No, "Waiting retry None"),
+            (&unavailable, Hold::No, open, "Waiting pause Some(9s)"),
+            (
+                &misconfigured,
+                Hold::No,
+                Outage::No,
+                "Waiting pause Some(60s)",
+            ),
+            (&uncertain, Hold::No, Outage::No, "Uncertain retry None"),
+            (&uncertain, Hold::No, open, "Uncertain pause Some(9s)"),
+            (&uncertain, Hold::No, poison, "Uncertain retry Some(9s)"),
             (
                 &uncertain,
                 Hold::Yes,
-                9,
+                open,
                 "failed Uncertain: uncertain: blocked",
             ),
         ] {
-            assert_eq!(outcome(error, hold, failures), expected);
+            assert_eq!(outcome(error, hold, outage), expected);
         }
     }
 }

@@ -3,14 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde_json::Map;
 use tributary_bus::{
-    ChannelId,
+    Address, ChannelId, MessageId,
     message::{
         ContactLeft, Degradation, DeliverySend, Failure, FailureCode, Inbound, LeaveReason,
-        MessageStatus, Origin, Status,
+        MessageChange, MessageChangeFailed, MessageStatus, Origin, Status,
     },
 };
 
-use crate::ledger::Settled;
+use crate::ledger::{Settled, Told};
 
 /// Grows part by part; ends with the last part or the first that failed.
 #[derive(Debug, Clone)]
@@ -73,18 +73,10 @@ impl Report {
 
     /// The events to publish, in order. The same report gives events with the same ids.
     pub(super) fn events(self, channel: &ChannelId, delivery: &DeliverySend) -> Vec<Inbound> {
-        let origin = Origin {
-            channel_id: channel.clone(),
-            address: delivery.to.clone(),
-            occurred_at: self.at,
-            raw: None,
-        };
-        let unreachable = self
-            .failure
-            .as_ref()
-            .is_some_and(|failure| failure.code == FailureCode::Unreachable);
+        let origin = origin(channel, &delivery.to, self.at);
+        let left = left(&origin, self.failure.as_ref());
         let mut events = vec![Inbound::Status(MessageStatus {
-            origin: origin.clone(),
+            origin,
             message_id: delivery.message_id,
             status: self.status(),
             provider_ids: self.provider_ids,
@@ -93,13 +85,79 @@ impl Report {
             degraded: self.degraded,
             extra: Map::new(),
         })];
-        if unreachable {
-            events.push(Inbound::Left(ContactLeft {
-                origin,
-                reason: LeaveReason::Blocked,
-                extra: Map::new(),
-            }));
-        }
+        events.extend(left);
         events
     }
+}
+
+/// What is told when the provider's receipts show that a message got further.
+pub(crate) fn progress_events(
+    channel: &ChannelId,
+    to: &Address,
+    message_id: MessageId,
+    told: Told,
+) -> Vec<Inbound> {
+    let origin = origin(channel, to, told.at);
+    let left = left(&origin, told.failure.as_ref());
+    let mut events = vec![Inbound::Status(MessageStatus {
+        origin,
+        message_id,
+        status: told.status,
+        provider_ids: Vec::new(),
+        failure: told.failure,
+        uncertain: false,
+        degraded: Vec::new(),
+        extra: Map::new(),
+    })];
+    events.extend(left);
+    events
+}
+
+/// A change that was refused for good.
+pub(super) struct Refused<'a> {
+    pub channel: &'a ChannelId,
+    pub to: &'a Address,
+    pub message_id: MessageId,
+    pub change: MessageChange,
+    /// When the change was asked for, so that telling it again is the same event.
+    pub asked_at: DateTime<Utc>,
+    pub failure: Failure,
+}
+
+impl Refused<'_> {
+    /// The events to publish, in order.
+    pub(super) fn events(self) -> Vec<Inbound> {
+        let origin = origin(self.channel, self.to, self.asked_at);
+        let left = left(&origin, Some(&self.failure));
+        let mut events = vec![Inbound::ChangeFailed(MessageChangeFailed {
+            origin,
+            message_id: self.message_id,
+            change: self.change,
+            failure: self.failure,
+            extra: Map::new(),
+        })];
+        events.extend(left);
+        events
+    }
+}
+
+fn origin(channel: &ChannelId, to: &Address, at: DateTime<Utc>) -> Origin {
+    Origin {
+        channel_id: channel.clone(),
+        address: to.clone(),
+        occurred_at: at,
+        raw: None,
+    }
+}
+
+/// Who cannot be reached has left.
+fn left(origin: &Origin, failure: Option<&Failure>) -> Option<Inbound> {
+    let unreachable = failure.is_some_and(|failure| failure.code == FailureCode::Unreachable);
+    unreachable.then(|| {
+        Inbound::Left(ContactLeft {
+            origin: origin.clone(),
+            reason: LeaveReason::Blocked,
+            extra: Map::new(),
+        })
+    })
 }

@@ -1,5 +1,8 @@
 //! Deliveries with a provider that does what it is told.
 
+mod changes;
+mod presence;
+mod trouble;
 mod world;
 
 use std::{sync::atomic::Ordering, time::Duration};
@@ -8,14 +11,13 @@ use chrono::Utc;
 use serde_json::{Map, json};
 use tributary_bus::{
     Address, Bus, ChannelId, ConversationId, Envelope, Handler, MessageId, OrganizationId, Outcome,
-    Payload,
     message::{
-        Content, DegradationCode, DeliverySend, DeliveryTyping, FailureCode, Inbound,
-        MessageStatus, Priority, Status,
+        Content, DegradationCode, DeliverySend, Failure, FailureCode, Inbound, MessageStatus,
+        Priority, Status,
     },
 };
 
-use crate::{Scope, SendError, registry::OnUncertain};
+use crate::{Capabilities, Receipted, Receipts, SendError, TextLimit, registry::OnUncertain};
 use world::{World, lock, work};
 
 fn delivery(content: Content) -> DeliverySend {
@@ -158,18 +160,8 @@ async fn who_cannot_be_reached_has_left() {
 }
 
 #[tokio::test]
-async fn rate_limits_hold_up_whom_they_concern() {
+async fn a_short_wait_for_our_own_limit_is_waited_for_in_place() {
     let world = World::new().await;
-    let retry_after = Some(Duration::from_secs(7));
-    for scope in [Scope::Recipient, Scope::Account] {
-        world.answers([SendError::RateLimited { retry_after, scope }]);
-    }
-    let envelope = text("hello");
-    let first = world.handle(&envelope, 1).await;
-    assert!(matches!(first, Outcome::Retry { after, .. } if after == retry_after));
-    let second = world.handle(&envelope, 2).await;
-    assert!(matches!(second, Outcome::Pause { after, .. } if after == retry_after));
-    assert_eq!(world.handle(&envelope, 3).await, Outcome::Done);
     // Our own limit: a short wait is waited for in place, a long one makes room.
     *lock(&world.provider.slow) = Some(Duration::from_millis(5));
     assert_eq!(world.handle(&text("in place"), 1).await, Outcome::Done);
@@ -235,7 +227,7 @@ async fn a_send_of_an_earlier_life_is_uncertain() {
 
 #[tokio::test]
 async fn a_worker_without_a_fresh_lease_does_nothing() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     world.proven.send_replace(None);
     let outcome = world.handle(&text("hello"), 1).await;
     assert!(matches!(outcome, Outcome::Retry { .. }));
@@ -288,7 +280,7 @@ async fn what_was_sent_does_not_expire() {
 
 #[tokio::test]
 async fn what_cannot_be_read_is_dead() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     let mut unknown = text("hello");
     unknown.kind = "delivery.send.v9".to_owned();
     let mut broken = text("hello");
@@ -304,17 +296,6 @@ async fn what_cannot_be_read_is_dead() {
         };
         assert!(!reason.contains("hello"), "{reason}");
     }
-    let typing = DeliveryTyping {
-        conversation_id: ConversationId::generate(),
-        channel_id: ChannelId::from("shop"),
-        to: Address::from("5550001111"),
-        seq: 8,
-        extra: Map::new(),
-    };
-    let mut passed_over = text("hello");
-    passed_over.kind = DeliveryTyping::TYPE.to_owned();
-    passed_over.data = serde_json::to_value(typing).expect("JSON");
-    assert_eq!(world.handle(&passed_over, 1).await, Outcome::Done);
     assert_eq!(world.calls(), 0);
     assert!(world.is_quiet().await);
 }
@@ -332,52 +313,76 @@ async fn a_status_that_was_not_published_is_published_later() {
 }
 
 #[tokio::test]
-async fn an_outage_pauses_the_account() {
-    let mut world = World::new().await;
-    world.answers((0..5).map(|_| unavailable()));
-    let mut outcomes = Vec::new();
-    for _ in 0..5 {
-        outcomes.push(world.handle(&text("hello"), 1).await);
-    }
-    let paused = |outcome: &&Outcome| matches!(outcome, Outcome::Pause { .. });
-    assert_eq!(outcomes.iter().filter(paused).count(), 1, "{outcomes:?}");
-    assert!(outcomes.last().as_ref().is_some_and(paused));
-    assert_eq!(world.handle(&text("hello"), 1).await, Outcome::Done);
-    assert_eq!(health(&mut world, 2).await, ["down", "ok"]);
-}
-
-#[tokio::test]
-async fn a_person_is_called_once() {
-    let mut world = World::new().await;
-    let misconfigured = || SendError::Misconfigured {
-        reason: "token rejected (401)".to_owned(),
-    };
-    world.answers([misconfigured(), misconfigured()]);
-    let envelope = text("hello");
-    for attempt in 1..3 {
-        let outcome = world.handle(&envelope, attempt).await;
-        assert!(matches!(outcome, Outcome::Pause { after: Some(_), .. }));
-    }
-    assert_eq!(world.handle(&envelope, 3).await, Outcome::Done);
-    assert_eq!(health(&mut world, 2).await, ["misconfigured", "ok"]);
-    assert_eq!(world.status().await.status, Status::Sent);
-}
-
-/// The next states that were told.
-async fn health(world: &mut World, count: usize) -> Vec<String> {
-    let mut states = Vec::new();
-    while states.len() < count {
-        if let Inbound::Health(health) = world.event().await.1 {
-            states.push(health.state.as_str().to_owned());
-        }
-    }
-    states
-}
-
-#[tokio::test]
 async fn a_connector_that_hangs_is_uncertain() {
     let mut world = World::new().await;
     world.provider.hangs.store(1, Ordering::SeqCst);
     assert_eq!(world.finish(&text("hello")).await, 2);
     assert!(world.status().await.uncertain);
+}
+
+#[tokio::test]
+async fn receipts_that_outran_the_send_are_told_after_it() {
+    let capabilities = Capabilities {
+        receipts: Receipts::Read,
+        ..Capabilities::text_only(TextLimit::Characters(20))
+    };
+    let mut world = World::of(OnUncertain::Resend, capabilities).await;
+    let receipt = |id: &str| Receipted {
+        provider_id: id.to_owned(),
+        status: Status::Delivered,
+        at: Utc::now(),
+        failure: None,
+    };
+    let sink = world.account.sink.clone();
+    sink.receipts(vec![receipt("id-1"), receipt("id-2")])
+        .await
+        .expect("noted");
+    assert!(world.is_quiet().await, "nothing is known of them yet");
+    let envelope = text("The first sentence. The second sentence.");
+    assert_eq!(world.handle(&envelope, 1).await, Outcome::Done);
+    assert_eq!(world.status().await.status, Status::Sent);
+    let (id, delivered) = world.news().await;
+    assert!(
+        matches!(&delivered, Inbound::Status(status) if status.status == Status::Delivered
+            && status.message_id.0 == envelope.id.0)
+    );
+    // Told again (the provider did not see our answer): the same news.
+    sink.receipts(vec![receipt("id-2")]).await.expect("noted");
+    let again = world.news().await;
+    assert_eq!(again.0, id);
+}
+
+#[tokio::test]
+async fn a_failed_receipt_of_who_is_gone_says_so() {
+    let mut world = World::new().await;
+    world.handle(&text("hello"), 1).await;
+    assert_eq!(world.status().await.status, Status::Sent);
+    let gone = Receipted {
+        provider_id: "id-1".to_owned(),
+        status: Status::Failed,
+        at: Utc::now(),
+        failure: Some(Failure {
+            code: FailureCode::Unreachable,
+            reason: "unknown subscriber (1)".to_owned(),
+        }),
+    };
+    world
+        .account
+        .sink
+        .receipts(vec![gone])
+        .await
+        .expect("noted");
+    assert_eq!(world.status().await.status, Status::Failed);
+    assert!(matches!(world.news().await.1, Inbound::Left(_)));
+}
+
+#[tokio::test]
+async fn every_try_is_in_the_log_without_the_secret() {
+    let world = World::new().await;
+    let envelope = text("hello");
+    world.answers([unavailable()]);
+    assert_eq!(world.finish(&envelope).await, 2);
+    let calls = world.log_of(MessageId(envelope.id.0), 2).await;
+    let requests: Vec<_> = calls.iter().map(|call| call.request.as_deref()).collect();
+    assert_eq!(requests, [Some("[secret] hello"); 2]);
 }

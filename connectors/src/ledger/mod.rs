@@ -6,7 +6,9 @@
 //!
 //! Both writes of a send go through one task that puts many into one transaction.
 
+mod receipts;
 mod rows;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -18,16 +20,26 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use tributary_base::database::{Database, DatabaseError};
-use tributary_bus::{ChannelId, MessageId, OrganizationId, message::Failure};
+use tributary_bus::{
+    Address, ChannelId, MessageId, OrganizationId,
+    message::{Failure, Status},
+};
 use tributary_config::Settings;
 use uuid::Uuid;
 
+use crate::Receipted;
+use receipts::ReceiptRow;
 pub(crate) use rows::now;
 use rows::{BeginRow, FinishRow};
+pub(crate) use standing::Told;
 use writer::Request;
 
 /// Requests that may wait for the writer.
 const WAITING: usize = 1024;
+/// Receipts of one request to the writer.
+const RECEIPTS_AT_ONCE: usize = 100;
+/// How long a receipt is kept for which no sent part is known: far longer than a send takes to be noted.
+const UNMATCHED: Duration = Duration::from_secs(3600);
 /// Beyond the longest provider call, so that a slow one has surely ended.
 const MARGIN: Duration = Duration::from_secs(2);
 
@@ -51,6 +63,15 @@ pub(crate) struct PartKey {
     pub part: u32,
 }
 
+/// Where a part goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub channel_id: ChannelId,
+    pub to: Address,
+    /// Of how many parts the message consists.
+    pub parts: u32,
+}
+
 /// What to do about an earlier try that never reported back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum OnUnknown {
@@ -66,7 +87,7 @@ pub(crate) enum OnUnknown {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Try {
     pub key: PartKey,
-    pub channel_id: ChannelId,
+    pub target: Target,
     /// 1 for the first.
     pub attempt: i32,
     /// An earlier try may have arrived.
@@ -114,6 +135,14 @@ pub(crate) enum Noted {
     At(DateTime<Utc>),
     /// Another worker has taken the part over; it reports.
     Superseded,
+}
+
+/// A message that got further.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub message_id: MessageId,
+    pub to: Address,
+    pub told: Told,
 }
 
 /// The ledger of one process. Ends when every handle is dropped.
@@ -164,12 +193,12 @@ impl Ledger {
     pub(crate) async fn begin(
         &self,
         key: PartKey,
-        channel_id: &ChannelId,
+        target: Target,
         on_unknown: OnUnknown,
     ) -> Result<Begun, LedgerError> {
         let row = BeginRow {
             key,
-            channel_id: channel_id.clone(),
+            target,
             on_unknown,
             worker: self.worker,
             patience: match on_unknown {
@@ -206,6 +235,74 @@ impl Ledger {
         Ok(rows::of_message(&self.database, organization, message_id).await?)
     }
 
+    /// Notes what a provider told; answers the messages that got further by it, as they stand now.
+    ///
+    /// Ids that are not known (yet) are kept for a while: [`Ledger::progress`] finds them once the part is sent. What
+    /// was told before is answered again, since whoever tells it again may not have got through the first time.
+    ///
+    /// # Errors
+    /// They may not be noted; noting them again is safe.
+    pub(crate) async fn receipts(
+        &self,
+        organization: &OrganizationId,
+        channel_id: &ChannelId,
+        receipts: Vec<Receipted>,
+    ) -> Result<Vec<Progress>, LedgerError> {
+        let rows: Vec<ReceiptRow> = receipts
+            .into_iter()
+            .filter(Receipted::is_news)
+            .map(|receipt| ReceiptRow {
+                organization: organization.clone(),
+                channel_id: channel_id.clone(),
+                receipt,
+            })
+            .collect();
+        let mut progress = Vec::new();
+        for chunk in rows.chunks(RECEIPTS_AT_ONCE) {
+            let request = |reply| Request::Receipts(chunk.to_vec(), reply);
+            let before: Vec<Option<Status>> = self.ask(request).await?;
+            let mut ids: Vec<&str> = chunk
+                .iter()
+                .map(|row| row.receipt.provider_id.as_str())
+                .collect();
+            ids.sort_unstable();
+            ids.dedup();
+            let messages =
+                receipts::messages_of(&self.database, organization, channel_id, &ids).await?;
+            let noted: Vec<(&str, Option<Status>, Status)> = chunk
+                .iter()
+                .zip(before)
+                .map(|(row, before)| {
+                    let receipt = &row.receipt;
+                    (receipt.provider_id.as_str(), before, receipt.status)
+                })
+                .collect();
+            progress.extend(messages.into_iter().filter_map(|message| {
+                let told = standing::news(&message.parts, &noted)?;
+                Some(Progress {
+                    message_id: message.message_id,
+                    to: message.to,
+                    told,
+                })
+            }));
+        }
+        Ok(progress)
+    }
+
+    /// How far a message has come beyond `sent`; asked after its last part was noted as sent, since receipts may have
+    /// come before that.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub(crate) async fn progress(
+        &self,
+        organization: &OrganizationId,
+        message_id: MessageId,
+    ) -> Result<Option<Told>, LedgerError> {
+        let message = receipts::message(&self.database, organization, message_id).await?;
+        Ok(message.and_then(|message| standing::standing(&message.parts)))
+    }
+
     async fn ask<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Request,
@@ -232,16 +329,16 @@ async fn tidy(database: Database, retention: Duration, stop: CancellationToken) 
             () = stop.cancelled() => return,
             _ = interval.tick() => {}
         }
-        let before = Utc::now() - retention;
-        loop {
-            match rows::remove_older(&database, before, TIDY_BATCH).await {
-                Ok(removed) if removed >= TIDY_BATCH.unsigned_abs() && !stop.is_cancelled() => {}
-                Ok(_) => break,
-                Err(error) => {
-                    warn!(%error, "old rows of the ledger not removed");
-                    break;
-                }
-            }
+        let now = Utc::now();
+        let (before, unmatched) = (now - retention, now - UNMATCHED);
+        let full = |removed: u64| removed >= TIDY_BATCH.unsigned_abs() && !stop.is_cancelled();
+        let removed = async {
+            while full(rows::remove_older(&database, before, TIDY_BATCH).await?) {}
+            while full(receipts::remove_older(&database, before, unmatched, TIDY_BATCH).await?) {}
+            Ok::<(), DatabaseError>(())
+        };
+        if let Err(error) = removed.await {
+            warn!(%error, "old rows of the ledger not removed");
         }
     }
 }

@@ -9,18 +9,18 @@ use tributary_base::{
     on,
 };
 use tributary_bus::{
-    ChannelId, MessageId, OrganizationId,
+    Address, ChannelId, MessageId, OrganizationId,
     message::{Failure, FailureCode},
 };
 use uuid::Uuid;
 
-use super::{Begun, Ending, OnUnknown, PartKey, Settled, Try};
+use super::{Begun, Ending, OnUnknown, PartKey, Settled, Target, Try};
 
 /// A wish to send.
 #[derive(Debug, Clone)]
 pub(super) struct BeginRow {
     pub key: PartKey,
-    pub channel_id: ChannelId,
+    pub target: Target,
     pub on_unknown: OnUnknown,
     pub worker: Uuid,
     /// Age at which another's `sending` has surely ended.
@@ -49,15 +49,24 @@ pub(crate) struct Row {
     failure: Option<String>,
     reason: Option<String>,
     at: DateTime<Utc>,
+    /// NULL in rows of earlier versions.
+    parts: Option<i32>,
+    recipient: Option<Address>,
 }
 
 /// Without the worker, who is of no interest afterwards.
-const COLUMNS: &str = "organization, message_id, part, channel_id, state, attempt, doubtful, provider_id, failure, reason, at";
+const COLUMNS: &str = "organization, message_id, part, channel_id, state, attempt, doubtful, provider_id, failure, \
+     reason, at, parts, recipient";
 
 impl Row {
     /// The number of the part.
     pub(crate) fn part(&self) -> u32 {
         u32::try_from(self.part).unwrap_or_default()
+    }
+
+    /// The provider's id, if it was sent.
+    pub(crate) fn provider_id(&self) -> Option<&str> {
+        self.provider_id.as_deref().filter(|_| self.state == "sent")
     }
 
     /// How it ended, if it did.
@@ -90,12 +99,18 @@ impl Row {
             key: self.key(),
             attempt: self.attempt,
             doubtful: self.doubtful,
-            channel_id: self.channel_id,
+            target: Target {
+                channel_id: self.channel_id,
+                to: self.recipient.unwrap_or_else(|| Address::from("")),
+                parts: self
+                    .parts
+                    .map_or(1, |parts| u32::try_from(parts).unwrap_or(1)),
+            },
         }
     }
 }
 
-fn code_of(name: &str) -> FailureCode {
+pub(super) fn code_of(name: &str) -> FailureCode {
     match name {
         "unreachable" => FailureCode::Unreachable,
         "expired" => FailureCode::Expired,
@@ -104,7 +119,7 @@ fn code_of(name: &str) -> FailureCode {
     }
 }
 
-fn name_of(code: FailureCode) -> &'static str {
+pub(super) fn name_of(code: FailureCode) -> &'static str {
     match code {
         FailureCode::Rejected => "rejected",
         FailureCode::Unreachable => "unreachable",
@@ -141,22 +156,25 @@ pub(super) async fn begin(tx: &mut Tx, rows: &[BeginRow]) -> Result<Vec<Begun>, 
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
     let through: Vec<Row> = on!(tx, db => {
         let mut insert = QueryBuilder::new(
-            "INSERT INTO ledger (organization, message_id, part, channel_id, state, worker, attempt, doubtful, at) ",
+            "INSERT INTO ledger (organization, message_id, part, channel_id, state, worker, attempt, doubtful, at, \
+             parts, recipient) ",
         );
         insert.push_values(&sorted, |mut row, wish| {
             row.push_bind(wish.key.organization.clone())
                 .push_bind(wish.key.message_id)
                 .push_bind(number(wish.key.part))
-                .push_bind(wish.channel_id.clone())
+                .push_bind(wish.target.channel_id.clone())
                 .push_bind("sending")
                 .push_bind(wish.worker)
                 .push_bind(1_i32)
                 .push_bind(false)
-                .push_bind(now);
+                .push_bind(now)
+                .push_bind(number(wish.target.parts))
+                .push_bind(wish.target.to.clone());
         });
         insert.push(
             " ON CONFLICT (organization, message_id, part) DO UPDATE SET worker = excluded.worker, \
-             attempt = ledger.attempt + 1, at = excluded.at, \
+             attempt = ledger.attempt + 1, at = excluded.at, parts = excluded.parts, recipient = excluded.recipient, \
              doubtful = ledger.doubtful OR (ledger.state <> 'waiting' AND ",
         );
         insert.push_bind(doubt);
@@ -227,14 +245,14 @@ pub(super) async fn finish(
     let written: Vec<(OrganizationId, MessageId, i32)> = on!(tx, db => {
         let mut insert = QueryBuilder::new(
             "INSERT INTO ledger (organization, message_id, part, channel_id, state, worker, attempt, doubtful, \
-             provider_id, failure, reason, at) ",
+             provider_id, failure, reason, at, parts, recipient) ",
         );
         insert.push_values(&sorted, |mut row, finish| {
             let (state, provider_id, failure) = columns(&finish.ending);
             row.push_bind(finish.tried.key.organization.clone())
                 .push_bind(finish.tried.key.message_id)
                 .push_bind(number(finish.tried.key.part))
-                .push_bind(finish.tried.channel_id.clone())
+                .push_bind(finish.tried.target.channel_id.clone())
                 .push_bind(state)
                 .push_bind(finish.worker)
                 .push_bind(finish.tried.attempt)
@@ -242,7 +260,9 @@ pub(super) async fn finish(
                 .push_bind(provider_id)
                 .push_bind(failure.map(|failure| name_of(failure.code)))
                 .push_bind(failure.map(|failure| failure.reason.clone()))
-                .push_bind(now);
+                .push_bind(now)
+                .push_bind(number(finish.tried.target.parts))
+                .push_bind(finish.tried.target.to.clone());
         });
         insert.push(
             " ON CONFLICT (organization, message_id, part) DO UPDATE SET state = excluded.state, \

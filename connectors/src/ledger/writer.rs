@@ -8,9 +8,11 @@ use tokio::{
     time::timeout,
 };
 use tributary_base::database::{Database, DatabaseError};
+use tributary_bus::message::Status;
 
 use super::{
     Begun, LedgerError, Noted, OnUnknown, PartKey,
+    receipts::{self, ReceiptRow},
     rows::{self, BeginRow, FinishRow},
 };
 
@@ -23,15 +25,34 @@ type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 pub(super) enum Request {
     Begin(Box<BeginRow>, Reply<Begun>),
     Finish(Box<FinishRow>, Reply<Noted>),
+    /// Answered with what was known of each before.
+    Receipts(Vec<ReceiptRow>, Reply<Vec<Option<Status>>>),
 }
 
 impl Request {
-    fn key(&self) -> &PartKey {
+    /// The part that it writes; receipts have rows of their own, and are merged.
+    fn key(&self) -> Option<&PartKey> {
         match self {
-            Self::Begin(row, _) => &row.key,
-            Self::Finish(row, _) => &row.tried.key,
+            Self::Begin(row, _) => Some(&row.key),
+            Self::Finish(row, _) => Some(&row.tried.key),
+            Self::Receipts(..) => None,
         }
     }
+}
+
+/// What one transaction writes.
+#[derive(Default)]
+struct Batch {
+    begins: Vec<BeginRow>,
+    finishes: Vec<FinishRow>,
+    receipts: Vec<ReceiptRow>,
+}
+
+/// What it answers, in the same order.
+struct Answers {
+    begun: Vec<Begun>,
+    noted: Vec<Noted>,
+    before: Vec<Option<Status>>,
 }
 
 pub(super) struct Writer {
@@ -61,22 +82,30 @@ impl Writer {
         }
     }
 
-    async fn write(&self, batch: Vec<Request>) {
+    async fn write(&self, requests: Vec<Request>) {
         let mut begins: Vec<(BeginRow, Reply<Begun>)> = Vec::new();
-        let mut finishes: Vec<(FinishRow, Reply<Noted>)> = Vec::new();
-        for request in batch {
+        let mut finish_replies: Vec<Reply<Noted>> = Vec::new();
+        let mut receipt_replies: Vec<(usize, Reply<Vec<Option<Status>>>)> = Vec::new();
+        let mut batch = Batch::default();
+        for request in requests {
             match request {
                 // Nobody waits any more, so nothing would be sent.
                 Request::Begin(_, reply) if reply.is_closed() => {}
                 Request::Begin(row, reply) => begins.push((*row, reply)),
-                Request::Finish(row, reply) => finishes.push((*row, reply)),
+                Request::Finish(row, reply) => {
+                    batch.finishes.push(*row);
+                    finish_replies.push(reply);
+                }
+                Request::Receipts(mut rows, reply) => {
+                    receipt_replies.push((rows.len(), reply));
+                    batch.receipts.append(&mut rows);
+                }
             }
         }
         begins.sort_by_key(|(row, _)| row.on_unknown);
         let (begin_rows, begin_replies): (Vec<_>, Vec<_>) = begins.into_iter().unzip();
-        let (finish_rows, finish_replies): (Vec<_>, Vec<_>) = finishes.into_iter().unzip();
-        let written = timeout(self.deadline, self.transact(&begin_rows, &finish_rows)).await;
-        let written = match written {
+        batch.begins = begin_rows;
+        let written = match timeout(self.deadline, self.transact(&batch)).await {
             Ok(Ok(answers)) => Ok(answers),
             Ok(Err(error)) => Err(LedgerError::from(error)),
             Err(_) => Err(LedgerError(format!(
@@ -85,37 +114,44 @@ impl Writer {
             ))),
         };
         match written {
-            Ok((begun, noted)) => {
-                reply(begin_replies, begun.into_iter().map(Ok));
-                reply(finish_replies, noted.into_iter().map(Ok));
+            Ok(answers) => {
+                reply(begin_replies, answers.begun.into_iter().map(Ok));
+                reply(finish_replies, answers.noted.into_iter().map(Ok));
+                let mut before = answers.before.into_iter();
+                for (count, waiting) in receipt_replies {
+                    let own = before.by_ref().take(count).collect();
+                    drop(waiting.send(Ok(own)));
+                }
             }
             Err(error) => {
-                reply(begin_replies, std::iter::repeat_with(|| Err(error.clone())));
-                reply(
-                    finish_replies,
-                    std::iter::repeat_with(|| Err(error.clone())),
-                );
+                let again = || std::iter::repeat_with(|| error.clone());
+                reply(begin_replies, again().map(Err));
+                reply(finish_replies, again().map(Err));
+                for (_, waiting) in receipt_replies {
+                    drop(waiting.send(Err(error.clone())));
+                }
             }
         }
     }
 
-    async fn transact(
-        &self,
-        begins: &[BeginRow],
-        finishes: &[FinishRow],
-    ) -> Result<(Vec<Begun>, Vec<Noted>), DatabaseError> {
+    async fn transact(&self, batch: &Batch) -> Result<Answers, DatabaseError> {
         let mut tx = self.database.begin().await?;
-        let noted = rows::finish(&mut tx, finishes).await?;
-        let mut begun = Vec::with_capacity(begins.len());
-        for group in begins.chunk_by(same_group) {
+        let noted = rows::finish(&mut tx, &batch.finishes).await?;
+        let mut begun = Vec::with_capacity(batch.begins.len());
+        for group in batch.begins.chunk_by(same_group) {
             begun.append(&mut rows::begin(&mut tx, group).await?);
         }
+        let before = receipts::note(&mut tx, &batch.receipts).await?;
         tx.commit().await?;
         let noted = noted
             .into_iter()
             .map(|at| at.map_or(Noted::Superseded, Noted::At))
             .collect();
-        Ok((begun, noted))
+        Ok(Answers {
+            begun,
+            noted,
+            before,
+        })
     }
 }
 
@@ -130,7 +166,7 @@ fn distinct(requests: Vec<Request>) -> (Vec<Request>, Vec<Request>) {
     let mut seen: HashSet<PartKey> = HashSet::new();
     requests
         .into_iter()
-        .partition(|request| seen.insert(request.key().clone()))
+        .partition(|request| request.key().is_none_or(|key| seen.insert(key.clone())))
 }
 
 fn reply<T>(replies: Vec<Reply<T>>, answers: impl Iterator<Item = Result<T, LedgerError>>) {

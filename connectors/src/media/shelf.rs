@@ -1,7 +1,5 @@
 //! An account's way into the media store: everything below its own organization, nothing of another.
 
-use std::time::Duration;
-
 use futures::StreamExt;
 use tributary_base::media::{Limits, MediaService, PutError, Stored};
 use tributary_bus::message::{Media, MediaId, MediaState};
@@ -80,11 +78,6 @@ impl MediaShelf {
 
     pub(crate) fn organization(&self) -> &str {
         &self.organization
-    }
-
-    /// The largest medium in bytes, and how long it may take.
-    pub(crate) fn limits(&self) -> (u64, Duration) {
-        (self.limits.size, self.limits.deadline)
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
     media, peer,
     socket::{OpenSocket, bounded},
 };
-use crate::{Account, ReceiveError, Visit, Webhook};
+use crate::{Account, ReceiveError, SinkError, Visit, Webhook};
 
 /// What a provider is asked to wait when nothing can be stored right now.
 const RETRY_SOON: Duration = Duration::from_secs(2);
@@ -112,16 +112,15 @@ async fn receive(
             log_refusal(account, &error);
             Refused::Account(error)
         })?;
-        if !received.events.is_empty() {
-            account.sink.ready().map_err(|_| Refused::Away)?;
-            account
-                .sink
-                .publish(received.events)
-                .await
-                .map_err(|error| {
-                    warn!(channel_id = %account.channel.id, %error, "webhook refused for now");
-                    Refused::Away
-                })?;
+        if !received.events.is_empty() || !received.receipts.is_empty() {
+            let sink = &account.sink;
+            let away = |error: SinkError| {
+                warn!(channel_id = %account.channel.id, %error, "webhook refused for now");
+                Refused::Away
+            };
+            sink.ready().map_err(|_| Refused::Away)?;
+            sink.publish(received.events).await.map_err(away)?;
+            sink.receipts(received.receipts).await.map_err(away)?;
         }
         Ok(received.reply.map(Body::from))
     };

@@ -138,4 +138,8 @@ impl Pace for Telegram {
     fn account(&self) -> Result<(), Duration> {
         self.account.take()
     }
+
+    fn bulk(&self) -> Result<(), Duration> {
+        self.account.take_bulk()
+    }
 }

@@ -49,6 +49,7 @@ pub(super) fn receive(
     let Translated { events, answer } = to_events(channel, &raw, Utc::now());
     Ok(Received {
         events,
+        receipts: Vec::new(),
         reply: reply(answer),
     })
 }

@@ -30,6 +30,7 @@ pub(super) fn answer(
     };
     Ok(Received {
         events: Vec::new(),
+        receipts: Vec::new(),
         reply,
     })
 }

@@ -113,13 +113,14 @@ impl Stage {
         let store = ConnectorStore::new(database.clone());
         store.migrate().await.expect("the schema fits");
         let bus: Arc<dyn Bus> = Arc::clone(&self.bus) as Arc<dyn Bus>;
-        let accounts = Accounts::build(&settings, Some("telegram"), &store, &bus);
-        let accounts = Arc::new(accounts.expect("right settings"));
         let stop = CancellationToken::new();
         let ledger = Ledger::start(database, &settings, stop.clone())
             .await
             .expect("a ledger");
-        let attendant = ConnectorAttendant::new(Arc::clone(&accounts), Arc::new(ledger), &settings);
+        let ledger = Arc::new(ledger);
+        let accounts = Accounts::build(&settings, Some("telegram"), &store, &bus, &ledger);
+        let accounts = Arc::new(accounts.expect("right settings"));
+        let attendant = ConnectorAttendant::new(Arc::clone(&accounts), ledger, &settings);
         let (_lanes, lanes) = watch::channel(accounts.lanes());
         let workers = Workers {
             bus,

@@ -14,6 +14,8 @@ mod directory;
 mod endpoints;
 mod events;
 mod extract;
+mod media;
+mod message_log;
 mod messages;
 mod openapi;
 mod page;
@@ -21,22 +23,33 @@ mod problem;
 mod serve;
 mod views;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
-    Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, response::Redirect,
-    routing::get,
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
+    response::Redirect,
+    routing::{any, get},
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use tributary_base::outgoing::Guard;
+use tributary_base::{
+    media::{Limits, MediaService},
+    outgoing::Guard,
+};
 use tributary_bus::Bus;
 use tributary_config::Settings;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use auth::Rate;
+pub use message_log::{MessageLog, ProviderCall};
 pub use openapi::document as openapi_document;
 
 use crate::store::Store;
@@ -54,9 +67,13 @@ struct Shared {
     store: Store,
     bus: Arc<dyn Bus>,
     guard: Guard,
+    message_log: Option<Arc<dyn MessageLog>>,
     limiter: auth::KeyLimiter,
     in_flight: Semaphore,
     settings: tributary_config::Api,
+    media: OnceLock<MediaService>,
+    uploads: Semaphore,
+    upload_limits: Limits,
 }
 
 impl ApiState {
@@ -66,10 +83,51 @@ impl ApiState {
             store,
             bus,
             guard: Guard::new(&settings.webhooks.allow_internal),
+            message_log: None,
             limiter: auth::KeyLimiter::new(rate),
             in_flight: Semaphore::new(IN_FLIGHT_LIMIT),
             settings: settings.api.clone(),
+            media: OnceLock::new(),
+            uploads: Semaphore::new(media::UPLOADS_LIMIT),
+            upload_limits: Limits {
+                size: settings.media.size_limit,
+                deadline: settings.media.fetch_deadline,
+            },
         }))
+    }
+
+    /// The same API, which can show the channel log. Asked before the state is cloned.
+    #[must_use]
+    pub fn with_message_log(mut self, log: Arc<dyn MessageLog>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.message_log = Some(log);
+        }
+        self
+    }
+
+    /// Where media is kept; without it uploads are refused. Only the first call counts.
+    #[must_use]
+    pub fn with_media(self, media: Option<MediaService>) -> Self {
+        if let Some(media) = media {
+            self.0.media.get_or_init(|| media);
+        }
+        self
+    }
+
+    fn message_log(&self) -> Option<&dyn MessageLog> {
+        self.0.message_log.as_deref()
+    }
+
+    fn media(&self) -> Option<&MediaService> {
+        self.0.media.get()
+    }
+
+    fn uploads(&self) -> &Semaphore {
+        &self.0.uploads
+    }
+
+    fn upload_limits(&self) -> Limits {
+        self.0.upload_limits
     }
 
     fn store(&self) -> &Store {
@@ -140,6 +198,9 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         .routes(routes!(conversations::assign_conversation))
         .routes(routes!(messages::list_messages, messages::send_message))
         .routes(routes!(messages::get_message))
+        .routes(routes!(message_log::get_message_log))
+        .routes(routes!(media::upload_media))
+        .routes(routes!(media::get_media))
         .routes(routes!(
             endpoints::list_endpoints,
             endpoints::create_endpoint
@@ -154,6 +215,7 @@ fn router(state: ApiState) -> Router {
     let docs = SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document);
     Router::from(routes_of_the_api())
         .route("/", get(async || Redirect::temporary("/docs/")))
+        .route("/media/{organization}/{id}/{name}", any(media::open_link))
         .merge(docs)
         .layer(CatchPanicLayer::custom(around::panicked))
         .layer(DefaultBodyLimit::max(state.0.settings.body_limit))

@@ -10,16 +10,21 @@ mod api_keys;
 mod bulk;
 mod clearing;
 mod commands;
+mod conditions;
+mod desk;
 mod endpoints;
 mod error;
 mod events;
+mod gathering;
 mod housekeeping;
 mod load;
 mod matching;
 mod notices;
 mod outbox;
 mod queries;
+mod reading;
 mod receive;
+mod replay;
 mod rows;
 mod sync;
 
@@ -38,6 +43,7 @@ pub use agents::{Agent, Availability, NewAgent};
 pub use api_keys::*;
 pub(crate) use clearing::Published;
 pub use commands::{Idempotency, NewMessage};
+pub use conditions::ChannelCondition;
 pub use endpoints::*;
 pub use error::StoreError;
 pub(crate) use error::Trouble;
@@ -45,6 +51,7 @@ pub use events::*;
 pub use housekeeping::Retention;
 pub(crate) use outbox::{OutboxRow, Shards};
 pub use queries::*;
+pub use replay::{Known, RawFrom, StoredRaw};
 
 /// The schema, for both databases.
 pub fn migrations() -> Migrations {
@@ -62,6 +69,8 @@ pub struct Store {
     deadline: Duration,
     wake: Arc<Wake>,
     clearing: Arc<clearing::Desk>,
+    gathering: Arc<gathering::Desk>,
+    reading: Arc<reading::Desk>,
 }
 
 impl Store {
@@ -72,6 +81,8 @@ impl Store {
             deadline,
             wake: Wake::new(),
             clearing: clearing::Desk::new(),
+            gathering: Arc::new(gathering::Desk::new()),
+            reading: Arc::new(reading::Desk::new()),
         }
     }
 

@@ -9,7 +9,7 @@ use tributary_router::api::openapi_document;
 
 use crate::support::{Kind, World, send};
 
-const ROUTES: [&str; 26] = [
+const ROUTES: [&str; 29] = [
     "get /v1/organizations",
     "get /v1/organizations/{id}",
     "get /v1/api-keys",
@@ -30,6 +30,9 @@ const ROUTES: [&str; 26] = [
     "get /v1/conversations/{id}/messages",
     "post /v1/conversations/{id}/messages",
     "get /v1/messages/{id}",
+    "get /v1/messages/{id}/log",
+    "post /v1/media",
+    "get /v1/media/{id}",
     "get /v1/endpoints",
     "post /v1/endpoints",
     "get /v1/endpoints/{id}",

@@ -3,6 +3,8 @@
 mod api;
 mod bodies;
 mod document;
+mod media;
+mod message_log;
 mod operations;
 mod refusals;
 mod support;

@@ -1,19 +1,31 @@
 //! The API of two organizations, on a store and a bus of its own.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
+use async_trait::async_trait;
 use chrono::Utc;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tributary_base::{database::Database, on};
+use tributary_base::{
+    database::Database,
+    media::{self, Home},
+    on,
+};
 use tributary_bus::{Bus, ContactId, ConversationId, EmbeddedBus, MessageId, OrganizationId};
 use tributary_config::Settings;
 use tributary_router::{
-    api::{ApiState, Rate, serve_api},
+    api::{ApiState, MessageLog, ProviderCall, Rate, serve_api},
     store::Store,
 };
 use uuid::Uuid;
@@ -38,6 +50,8 @@ pub struct World {
     /// Connections of the test's own to the store's tables.
     pub database: Database,
     pub bus: Arc<EmbeddedBus>,
+    /// What the connectors know of provider calls.
+    pub log: Arc<Log>,
     pub settings: Settings,
     pub stop: CancellationToken,
     pub server: JoinHandle<()>,
@@ -45,6 +59,31 @@ pub struct World {
     pub acme: String,
     pub other: String,
     _dir: TempDir,
+}
+
+/// A channel log in memory: the connectors' own is not known here.
+#[derive(Default)]
+pub struct Log {
+    pub calls: Mutex<Vec<(OrganizationId, MessageId, ProviderCall)>>,
+    pub away: AtomicBool,
+}
+
+#[async_trait]
+impl MessageLog for Log {
+    async fn calls(
+        &self,
+        organization: &OrganizationId,
+        message: MessageId,
+    ) -> Result<Vec<ProviderCall>, String> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err("connection refused".to_owned());
+        }
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = calls
+            .iter()
+            .filter(|(of, about, _)| of == organization && *about == message);
+        Ok(own.map(|(_, _, call)| call.clone()).collect())
+    }
 }
 
 /// An answer of the API.
@@ -64,7 +103,8 @@ impl World {
     /// `config`: settings that differ from the defaults, as TOML.
     pub async fn start_with(kind: Kind, config: &str, rate: Rate) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let settings = tributary_config::load_text("test", config, &[])?;
+        let mut settings = tributary_config::load_text("test", config, &[])?;
+        dir.path().clone_into(&mut settings.data.dir);
         let (store_database, database) = databases(kind, &dir).await?;
         let store = Store::new(store_database, Duration::from_secs(20));
         store.migrate().await?;
@@ -76,7 +116,12 @@ impl World {
         let base = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
         let shared: Arc<dyn Bus> = Arc::clone(&bus) as Arc<dyn Bus>;
-        let state = ApiState::new(store.clone(), shared, &settings, rate);
+        let address = Some(listener.local_addr()?);
+        let media = media::open(&Arc::new(settings.clone()), Home::Alone, address).await?;
+        let log = Arc::new(Log::default());
+        let state = ApiState::new(store.clone(), shared, &settings, rate)
+            .with_media(media)
+            .with_message_log(Arc::clone(&log) as Arc<dyn MessageLog>);
         let server = tokio::spawn(serve_api(listener, state, stop.clone()));
         Ok(Self {
             acme: key_of(&store, ACME).await?,
@@ -86,6 +131,7 @@ impl World {
             store,
             database,
             bus,
+            log,
             settings,
             stop,
             server,

@@ -73,6 +73,7 @@ impl Belongings {
             get(format!("{conversation}/messages")),
             post(format!("{conversation}/messages"), hello()),
             get(format!("/v1/messages/{message}")),
+            get(format!("/v1/messages/{message}/log")),
             get(format!("/v1/endpoints/{endpoint}")),
             (
                 Method::DELETE,

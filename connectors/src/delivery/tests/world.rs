@@ -17,16 +17,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tributary_base::{database::Database, on};
 use tributary_bus::{
     Address, Bus, Claim, EmbeddedBus, Envelope, EventId, Group, Handler, Intake, Lane, LaneSpec,
-    Lease, Outcome, Work,
+    Lease, MessageId, OrganizationId, Outcome, Work,
     message::{Content, Inbound, MessageStatus},
 };
 use tributary_config::{Settings, load_text};
 
 use super::super::DeliveryHandler;
 use crate::{
-    Account, Capabilities, Connector, InboundSink, Ledger, Pace, Part, Receipt, SendContext,
-    SendError, TextLimit,
-    health::Health,
+    Account, Action, Capabilities, ChannelLog, Connector, ConnectorStore, InboundSink, Ledger,
+    LoggedCall, NoMedia, Pace, Part, Receipt, SendContext, SendError, TextLimit,
+    call_log::{self, Redactor, calls_of},
+    media::AccountMedia,
     registry::OnUncertain,
     testing::{Kind, PATIENCE, database},
 };
@@ -40,9 +41,13 @@ pub(super) struct Provider {
     pub(super) answers: Mutex<VecDeque<Result<(), SendError>>>,
     /// Everything that reached it.
     pub(super) calls: Mutex<Vec<Call>>,
+    /// Every action that reached it, and how long it was given.
+    pub(super) actions: Mutex<Vec<(Action, Duration)>>,
     pub(super) keys: Mutex<Vec<String>>,
     pub(super) hangs: AtomicUsize,
     pub(super) slow: Mutex<Option<Duration>>,
+    /// Slots that the account has left; `None`: any number.
+    pub(super) account: Mutex<Option<usize>>,
 }
 
 #[async_trait]
@@ -65,10 +70,29 @@ impl Connector for Provider {
             self.hangs.fetch_sub(1, Ordering::SeqCst);
             std::future::pending::<()>().await;
         }
+        context.log.note(call_log::Call {
+            what: "POST send".to_owned(),
+            request: Some(format!("token-of-the-shop {}", text.text)),
+            status: Some(200),
+            ..call_log::Call::default()
+        });
         let answer = lock(&self.answers).pop_front();
         answer.unwrap_or(Ok(())).map(|()| Receipt {
             provider_id: format!("id-{number}"),
         })
+    }
+
+    async fn act(&self, action: &Action, context: &SendContext) -> Result<(), SendError> {
+        lock(&self.actions).push((action.clone(), context.deadline));
+        if self.hangs.load(Ordering::SeqCst) > 0 {
+            self.hangs.fetch_sub(1, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        }
+        lock(&self.answers).pop_front().unwrap_or(Ok(()))
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec!["token-of-the-shop".to_owned()]
     }
 
     fn pace(&self) -> Option<&dyn Pace> {
@@ -82,7 +106,15 @@ impl Pace for Provider {
     }
 
     fn account(&self) -> Result<(), Duration> {
-        Ok(())
+        let mut left = lock(&self.account);
+        match left.as_mut() {
+            Some(0) => Err(Duration::from_millis(20)),
+            Some(slots) => {
+                *slots -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -93,6 +125,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub(super) struct World {
     pub(super) provider: Arc<Provider>,
     pub(super) handler: DeliveryHandler,
+    pub(super) account: Arc<Account>,
     pub(super) proven: watch::Sender<Option<Instant>>,
     pub(super) lease: Lease,
     pub(super) bus: Arc<EmbeddedBus>,
@@ -109,6 +142,14 @@ impl World {
     }
 
     pub(super) async fn with(on_uncertain: OnUncertain, idempotent: bool) -> Self {
+        let capabilities = Capabilities {
+            idempotent,
+            ..Capabilities::text_only(TextLimit::Characters(20))
+        };
+        Self::of(on_uncertain, capabilities).await
+    }
+
+    pub(super) async fn of(on_uncertain: OnUncertain, capabilities: Capabilities) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let settings = settings();
         let bus = EmbeddedBus::open(&dir.path().join("bus.db"))
@@ -128,36 +169,42 @@ impl World {
             .expect("nobody else claims it");
         let intake = claim.take(1000).await.expect("an intake");
         let provider = Arc::new(Provider {
-            capabilities: Capabilities {
-                idempotent,
-                ..Capabilities::text_only(TextLimit::Characters(20))
-            },
+            capabilities,
             answers: Mutex::default(),
             calls: Mutex::default(),
+            actions: Mutex::default(),
             keys: Mutex::default(),
             hangs: AtomicUsize::new(0),
             slow: Mutex::default(),
+            account: Mutex::default(),
         });
         let database = database(Kind::Sqlite, &dir).await;
         let stop = CancellationToken::new();
         let ledger = Ledger::start(database.clone(), &settings, stop.clone())
             .await
             .expect("a ledger");
+        let ledger = Arc::new(ledger);
+        let log = ChannelLog::start(database.clone(), &settings, stop.clone());
         let channel = settings.channels["shop"].clone();
         let anybody: Arc<dyn Bus> = Arc::clone(&bus) as Arc<dyn Bus>;
         let account = Account {
+            redactor: Redactor::new(&provider.secrets()),
             connector: Arc::clone(&provider) as Arc<dyn Connector>,
-            sink: InboundSink::new(anybody, &channel, &settings),
+            sink: InboundSink::new(anybody, &channel, &settings).with_ledger(&ledger),
             channel,
             on_uncertain,
-            media: None,
-            health: Health::default(),
+            media: AccountMedia {
+                access: Arc::new(NoMedia),
+                fetcher: None,
+            },
         };
+        let account = Arc::new(account);
         let (proven, watched) = watch::channel(Some(Instant::now()));
-        let deadline = settings.delivery.send_deadline;
+        let handler = DeliveryHandler::new(Arc::clone(&account), ledger, log, &settings);
         Self {
             provider,
-            handler: DeliveryHandler::new(Arc::new(account), Arc::new(ledger), deadline),
+            handler,
+            account,
             lease: Lease::new(watched, Duration::from_secs(600)),
             proven,
             bus,
@@ -171,6 +218,30 @@ impl World {
 
     pub(super) fn answers(&self, answers: impl IntoIterator<Item = SendError>) {
         lock(&self.provider.answers).extend(answers.into_iter().map(Err));
+    }
+
+    pub(super) fn actions(&self) -> Vec<Action> {
+        let actions = lock(&self.provider.actions);
+        actions.iter().map(|(action, _)| action.clone()).collect()
+    }
+
+    /// The calls of a message, once there are so many.
+    pub(super) async fn log_of(&self, message: MessageId, count: usize) -> Vec<LoggedCall> {
+        let store = ConnectorStore::new(self.database.clone());
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let calls = calls_of(&store, &OrganizationId::from("acme"), message).await;
+            let calls = calls.expect("the log can be read");
+            if calls.len() >= count {
+                return calls;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the log has {} calls",
+                calls.len()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(super) fn calls(&self) -> usize {
@@ -190,6 +261,21 @@ impl World {
                 Outcome::Done => return attempt,
                 Outcome::Retry { .. } | Outcome::Pause { .. } => {}
                 Outcome::Dead { reason } => panic!("dead: {reason}"),
+            }
+        }
+        panic!("never done");
+    }
+
+    /// Handles until nothing is to be waited for any more.
+    pub(super) async fn finish_patiently(&self, envelope: &Envelope) -> Outcome {
+        let deadline = Instant::now() + PATIENCE;
+        for attempt in 1.. {
+            match self.handle(envelope, attempt).await {
+                Outcome::Retry { after, .. } | Outcome::Pause { after, .. } => {
+                    assert!(Instant::now() < deadline, "never done");
+                    tokio::time::sleep(after.unwrap_or(Duration::from_millis(10))).await;
+                }
+                outcome => return outcome,
             }
         }
         panic!("never done");
@@ -223,9 +309,14 @@ impl World {
         }
     }
 
-    pub(super) async fn is_quiet(&self) -> bool {
-        let depth = self.bus.depth(&Lane::Inbound(0)).await;
-        depth.expect("a depth") == 0
+    /// Whether nothing was told, but for how the account is doing.
+    pub(super) async fn is_quiet(&mut self) -> bool {
+        while self.bus.depth(&Lane::Inbound(0)).await.expect("a depth") > 0 {
+            if !matches!(self.event().await.1, Inbound::Health(_)) {
+                return false;
+            }
+        }
+        true
     }
 
     /// As if the worker had been killed in the middle of the provider call, long ago.
@@ -243,7 +334,7 @@ impl World {
 }
 
 fn settings() -> Settings {
-    let text = "[demo]\nenabled = false\n[bus]\ninbound_lanes = 1\n[delivery]\nsend_deadline = '200ms'\n\
+    let text = "[demo]\nenabled = false\n[bus]\ninbound_lanes = 1\n[delivery]\nsend_deadline = '200ms'\nretry_base = '200ms'\n\
                 [organizations.acme]\nname = 'Acme'\n[channels.shop]\nkind = 'widget'\n";
     load_text("test", text, &[]).expect("right settings")
 }

@@ -522,14 +522,12 @@ async fn picture_of_shoes(scene: &Scene) -> Value {
         data.as_str().expect("base64"),
     )
     .expect("base64");
-    let stored = scene.stage.workers[0].accounts.get("shop").expect("there");
-    let shelf = stored.media.as_ref().expect("a place for media");
     let stream = crate::MediaStream {
         body: Box::pin(futures::stream::iter([Ok(bytes.into())])),
         mime: None,
         size: None,
         name: Some("shoes.png".to_owned()),
     };
-    let media = shelf.put(stream, None).await.expect("stored");
+    let media = scene.stage.shelf().put(stream, None).await.expect("stored");
     serde_json::to_value(media).expect("JSON")
 }

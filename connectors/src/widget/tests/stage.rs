@@ -26,7 +26,7 @@ use tokio_tungstenite::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tributary_base::{
     database::Database,
-    media::{self, Home},
+    media::{self, Home, MediaService},
 };
 use tributary_bus::{
     Address, Bus, BusError, BusState, Claim, DeadId, DeadLetter, EmbeddedBus, Envelope, Group,
@@ -36,8 +36,8 @@ use tributary_bus::{
 use tributary_config::{Settings, load_text};
 
 use crate::{
-    Accounts, Action, CallLog, ConnectorStore, NoMedia, Part, Receipt, SendContext, SendError,
-    server::serve_ingress,
+    Accounts, Action, CallLog, ConnectorStore, Ledger, MediaShelf, NoMedia, Part, Receipt,
+    SendContext, SendError, server::serve_ingress,
 };
 
 /// How long anything in these tests may take.
@@ -94,6 +94,7 @@ pub(super) struct Worker {
     pub(super) accounts: Arc<Accounts>,
     pub(super) address: SocketAddr,
     pub(super) stop: CancellationToken,
+    media: MediaService,
     _stopped: DropGuard,
 }
 
@@ -157,14 +158,20 @@ impl Stage {
         let address = listener.local_addr().expect("an address");
         let media = media::open(&self.settings, Home::Alone, Some(address)).await;
         let store = ConnectorStore::new(self.database.clone());
-        let store = store.with_media(media.expect("a folder for media"));
-        let accounts = Accounts::build(&self.settings, Some("widget"), &store, &bus);
-        let accounts = Arc::new(accounts.expect("right settings"));
+        let media = media.expect("a folder for media");
+        let store = store.with_media(media.clone());
         let stop = CancellationToken::new();
+        let ledger = Ledger::start(self.database.clone(), &self.settings, stop.clone())
+            .await
+            .expect("a ledger");
+        let ledger = Arc::new(ledger);
+        let accounts = Accounts::build(&self.settings, Some("widget"), &store, &bus, &ledger);
+        let accounts = Arc::new(accounts.expect("right settings"));
         let (serving, settings) = (Arc::clone(&accounts), Arc::clone(&self.settings));
         let stopping = stop.clone();
         tokio::spawn(async move { serve_ingress(listener, serving, settings, stopping).await });
         self.workers.push(Worker {
+            media: media.expect("a place for media"),
             accounts,
             address,
             _stopped: stop.clone().drop_guard(),
@@ -230,6 +237,11 @@ impl Stage {
             }) => (message_id, status),
             other => panic!("not a status: {other:?}"),
         }
+    }
+
+    /// Where the organization's media is.
+    pub(super) fn shelf(&self) -> MediaShelf {
+        MediaShelf::new(self.workers[0].media.clone(), "acme", &self.settings)
     }
 
     /// An address of the first worker.
