@@ -3,6 +3,7 @@
 use std::{error::Error, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
 use reqwest::{Response, StatusCode, header};
@@ -24,6 +25,8 @@ use super::{FetchError, MediaAccess, MediaShelf, MediaStream};
 const REDIRECTS: usize = 5;
 /// What is behind a URL may change, so a provider's copy of it is used again only for a while.
 const URL_HANDLE_AGE: Duration = Duration::from_secs(3600);
+/// Bytes that are enough to tell what a file is.
+const BEGINNING: usize = 1024;
 /// A server may ask for more; it is not believed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -98,17 +101,25 @@ impl Outbound {
             .map(str::to_owned);
         let mut body = response.bytes_stream().map_err(io::Error::other).boxed();
         // The beginning tells what it is, before anything goes to the provider.
-        let first = match body.next().await {
-            Some(first) => first.map_err(|error| unavailable(error.to_string()))?,
-            None => return Err(gone("url answers with nothing")),
-        };
+        let mut first = BytesMut::new();
+        while first.len() < BEGINNING
+            && let Some(chunk) = body.next().await
+        {
+            first.extend_from_slice(
+                &chunk.map_err(|_| unavailable("the connection broke".to_owned()))?,
+            );
+        }
+        let first = first.freeze();
+        if first.is_empty() {
+            return Err(gone("url answers with nothing"));
+        }
         let mime = sniff_type(&first, declared.as_deref().or(media.mime.as_deref()));
         if mime == "text/html" && media.mime.as_deref() != Some("text/html") {
             return Err(gone("url answers with a web page, not with a file"));
         }
         let whole = futures::stream::once(std::future::ready(Ok(first))).chain(body);
         let mut seen = 0_u64;
-        let bounded = whole.map(move |chunk: io::Result<bytes::Bytes>| {
+        let bounded = whole.map(move |chunk: io::Result<Bytes>| {
             let chunk = chunk?;
             seen += chunk.len() as u64;
             if seen > limit {
