@@ -45,7 +45,6 @@ impl InboundSink {
             ledger: None,
             fetches: None,
             health: Arc::new(Health::new(&channel.id)),
-            fetches: None,
         }
     }
 
