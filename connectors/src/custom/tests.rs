@@ -388,7 +388,8 @@ fn media_that_nobody_can_open_is_refused_by_name() {
         ..Media::default()
     };
     let context = context(None);
-    let planned = to_delivery(&ChannelId::from("crm"), &part(picture(kept)), &context);
+    let channel = ChannelId::from("crm");
+    let planned = to_delivery(&channel, &part(picture(kept)), &context);
     let Err(SendError::Rejected { code, reason }) = planned.map(drop) else {
         panic!("it was planned");
     };
