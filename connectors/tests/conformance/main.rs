@@ -83,6 +83,7 @@ macro_rules! suite {
 }
 
 suite! {
+    custom: crate::stands::CustomStand,
     telegram: crate::stands::TelegramStand,
     widget: crate::stands::WidgetStand,
 }

@@ -3,6 +3,7 @@
 //! A stand is the provider's side: it starts the simulator, seals payloads as the provider does, makes the provider fail
 //! on request, and tells what it has taken. It never looks into the connector.
 
+mod custom;
 mod telegram;
 mod widget;
 
@@ -15,6 +16,7 @@ use tributary_connectors::{InboundSink, ReceiveError, Webhook};
 
 use crate::bare::Bare;
 
+pub use custom::CustomStand;
 pub use telegram::TelegramStand;
 pub use widget::WidgetStand;
 
