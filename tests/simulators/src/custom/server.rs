@@ -37,6 +37,10 @@ pub enum DeliveryAction {
     TakeAndAnswer(u16),
     /// Taken, and answered only after this time.
     Slow(Duration),
+    /// Taken, and answered with 200 and half a document.
+    Garbled,
+    /// Not taken; the connection ends without an answer after this time.
+    Hang(Duration),
     /// Taken; then the connection ends without an answer.
     DropAfterTaking,
     /// The connection ends at once; not taken.
@@ -97,8 +101,7 @@ async fn receive(
             return status.into_response();
         }
     };
-    let kind = delivery["kind"].as_str().unwrap_or_default();
-    let action = shared.script.next(|wanted| wanted.fits(kind));
+    let action = shared.script.next(|wanted| wanted.fits(&delivery));
     shared.record(|records| records.attempts += 1);
     match &action {
         Some(DeliveryAction::Answer {
@@ -107,9 +110,14 @@ async fn receive(
             body,
         }) => return answer(*status, *retry_after, body.clone()),
         Some(DeliveryAction::DropBeforeTaking) => return cut(&line),
+        Some(DeliveryAction::Hang(pause)) => {
+            tokio::time::sleep(*pause).await;
+            return cut(&line);
+        }
         Some(
             DeliveryAction::TakeAndAnswer(_)
             | DeliveryAction::Slow(_)
+            | DeliveryAction::Garbled
             | DeliveryAction::DropAfterTaking,
         )
         | None => {}
@@ -121,6 +129,7 @@ async fn receive(
     match action {
         Some(DeliveryAction::TakeAndAnswer(status)) => return answer(status, None, String::new()),
         Some(DeliveryAction::Slow(pause)) => tokio::time::sleep(pause).await,
+        Some(DeliveryAction::Garbled) => return answer(200, None, "{\"id\": \"crm".into()),
         Some(DeliveryAction::DropAfterTaking) => return cut(&line),
         _ => {}
     }
