@@ -2,7 +2,7 @@
 //! integrators.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Map, Value, value::RawValue};
 use tributary_bus::{
     Address, ChannelId, MessageId,
@@ -25,10 +25,12 @@ pub(super) struct Statuses<'a> {
 
 /// What every event has.
 #[derive(Deserialize)]
+#[serde(expecting = "an event")]
 pub(super) struct Event {
     /// Names the event; of a message it is the message's id.
     pub id: String,
     pub from: From,
+    #[serde(deserialize_with = "time")]
     pub at: DateTime<Utc>,
     #[serde(flatten)]
     pub what: Tagged,
@@ -121,6 +123,7 @@ pub(super) struct Typing {
 #[derive(Deserialize)]
 pub(super) struct Read {
     /// Everything until then; `at` when it is left out.
+    #[serde(default, deserialize_with = "optional_time")]
     pub up_to: Option<DateTime<Utc>>,
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -128,9 +131,11 @@ pub(super) struct Read {
 
 /// What became of a part that was delivered.
 #[derive(Deserialize)]
+#[serde(expecting = "a status")]
 pub(super) struct StatusReport {
     pub id: String,
     pub status: ReportedStatus,
+    #[serde(default, deserialize_with = "optional_time")]
     pub at: Option<DateTime<Utc>>,
     /// With `failed`, for a person.
     pub reason: Option<String>,
@@ -144,6 +149,22 @@ pub(super) enum ReportedStatus {
     Delivered,
     Read,
     Failed,
+}
+
+/// Says what is expected where a time cannot be read.
+fn time<'de, D: Deserializer<'de>>(input: D) -> Result<DateTime<Utc>, D::Error> {
+    read_time(&String::deserialize(input)?)
+}
+
+fn optional_time<'de, D: Deserializer<'de>>(input: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let text: Option<String> = Option::deserialize(input)?;
+    text.map(|text| read_time(&text)).transpose()
+}
+
+fn read_time<E: Error>(text: &str) -> Result<DateTime<Utc>, E> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .map_err(|_| E::custom("not a time such as 2026-03-01T10:00:00Z (RFC 3339)"))
 }
 
 /// Something wrong in a request; nothing of it was taken.

@@ -8,7 +8,7 @@ use std::{
 use tracing_subscriber::fmt::MakeWriter;
 use tributary_bus::message::Status;
 use tributary_simulators::{
-    custom::{DeliveryAction, Forged, Kind},
+    custom::{DeliveryAction, DeliveryMatch, Forged},
     script::Times,
 };
 
@@ -64,7 +64,9 @@ async fn no_secret_reaches_a_log() {
         DeliveryAction::DropAfterTaking,
     ] {
         let fails = action == DeliveryAction::status(418);
-        stage.system.misbehave(Kind::Any, Times::Count(1), action);
+        stage
+            .system
+            .misbehave(DeliveryMatch::any(), Times::Count(1), action);
         let id = stage.reply("unmistakable answer").await;
         let end = if fails { Status::Failed } else { Status::Sent };
         stage.status(id, end).await;

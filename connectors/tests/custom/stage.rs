@@ -195,6 +195,18 @@ impl Stage {
         })
     }
 
+    /// Exactly so many messages: what was answered with 2xx is durable, and on its way here.
+    pub async fn received(&self, count: usize) -> Vec<MessageReceived> {
+        let messages = self
+            .until("messages", || {
+                let messages = self.messages();
+                (messages.len() >= count).then_some(messages)
+            })
+            .await;
+        assert_eq!(messages.len(), count);
+        messages
+    }
+
     /// The channel log of a message, when it has so many calls.
     pub async fn calls(&self, id: MessageId, count: usize) -> Vec<LoggedCall> {
         let deadline = Instant::now() + PATIENCE;

@@ -41,7 +41,7 @@ struct Shared {
     secret: RwLock<Secret>,
     records: Mutex<CustomRecords>,
     bell: Bell,
-    script: Script<Kind, DeliveryAction>,
+    script: Script<DeliveryMatch, DeliveryAction>,
     file: Mutex<Option<(String, Bytes)>>,
 }
 
@@ -50,27 +50,45 @@ struct Secret {
     webhook: Webhook,
 }
 
-/// Which deliveries a rule is about.
+/// Which deliveries a rule is about; what is `None` fits all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Kind {
-    /// All of them.
-    #[default]
-    Any,
-    /// Those with this `kind`: `send`, `edit`, ...
-    Of(String),
+pub struct DeliveryMatch {
+    /// `send`, `edit`, ...
+    pub kind: Option<String>,
+    /// The recipient.
+    pub to: Option<String>,
 }
 
-impl Kind {
-    /// `send`.
-    pub fn send() -> Self {
-        Self::Of("send".into())
+impl DeliveryMatch {
+    /// Every delivery.
+    pub fn any() -> Self {
+        Self::default()
     }
 
-    fn fits(&self, kind: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Of(wanted) => wanted == kind,
+    /// Messages.
+    pub fn send() -> Self {
+        Self {
+            kind: Some("send".into()),
+            to: None,
         }
+    }
+
+    /// The same, to one recipient.
+    #[must_use]
+    pub fn to(self, address: &str) -> Self {
+        Self {
+            to: Some(address.into()),
+            ..self
+        }
+    }
+
+    fn fits(&self, delivery: &Value) -> bool {
+        let is = |wanted: &Option<String>, field: &str| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| delivery[field] == wanted.as_str())
+        };
+        is(&self.kind, "kind") && is(&self.to, "to")
     }
 }
 
@@ -135,8 +153,8 @@ impl CustomSystem {
     }
 
     /// Adds a rule; those in force come first.
-    pub fn misbehave(&self, kind: Kind, times: Times, action: DeliveryAction) {
-        self.shared.script.add(Rule::new(kind, times, action));
+    pub fn misbehave(&self, matches: DeliveryMatch, times: Times, action: DeliveryAction) {
+        self.shared.script.add(Rule::new(matches, times, action));
     }
 
     /// Takes all rules back.
@@ -154,6 +172,11 @@ impl CustomSystem {
         let mut delivered = self.delivered();
         delivered.retain(|delivery| delivery.kind() == kind);
         delivered
+    }
+
+    /// What somebody sees now: the contents sent to them, as they were edited, without those taken back.
+    pub fn shows(&self, to: &str) -> Vec<Value> {
+        self.look(|records| records.shown(to))
     }
 
     /// Looks at what is recorded without copying it.

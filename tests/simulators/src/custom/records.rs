@@ -79,6 +79,29 @@ impl CustomRecords {
         id
     }
 
+    pub(super) fn shown(&self, to: &str) -> Vec<Value> {
+        let mut shown: Vec<(String, Value)> = Vec::new();
+        for delivered in self.delivered.iter().filter(|d| d.body["to"] == to) {
+            let body = &delivered.body;
+            match delivered.kind() {
+                "send" => shown.push((delivered.id.clone(), body["content"].clone())),
+                "edit" => {
+                    for part in body["parts"].as_array().into_iter().flatten() {
+                        for (_, content) in shown.iter_mut().filter(|(id, _)| part["id"] == **id) {
+                            *content = part["content"].clone();
+                        }
+                    }
+                }
+                "delete" => {
+                    let ids = body["ids"].as_array().cloned().unwrap_or_default();
+                    shown.retain(|(id, _)| !ids.contains(&Value::from(id.as_str())));
+                }
+                _ => {}
+            }
+        }
+        shown.into_iter().map(|(_, content)| content).collect()
+    }
+
     pub(super) fn refuse(&mut self, refused: Refused) {
         push(&mut self.refused, refused);
     }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{CustomSystem, DeliveryAction, Forged, Kind};
+use super::{CustomSystem, DeliveryAction, DeliveryMatch, Forged};
 use crate::script::Times;
 
 fn delivery(key: &str) -> String {
@@ -33,7 +33,11 @@ async fn only_signed_deliveries_are_taken() {
 #[tokio::test]
 async fn a_rule_answers_instead() {
     let system = CustomSystem::start().await.expect("a port");
-    system.misbehave(Kind::Any, Times::Count(1), DeliveryAction::status(418));
+    system.misbehave(
+        DeliveryMatch::any(),
+        Times::Count(1),
+        DeliveryAction::status(418),
+    );
     let client = crate::client::build().expect("a client");
     let mut statuses = Vec::new();
     for _ in 0..3 {
