@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tributary_bus::Address;
 use tributary_simulators::{
-    custom::{CustomSystem, DeliveryAction, Forged, Kind},
+    custom::{CustomSystem, DeliveryAction, DeliveryMatch, Forged},
     script::Times,
 };
 
@@ -39,6 +39,19 @@ fn path(payload: &[u8]) -> &'static str {
     }
 }
 
+fn answer(status: u16) -> Answer {
+    match status {
+        200..=299 => Answer::Taken,
+        status => Answer::Refused(status),
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("after 1970").as_secs()
+}
+
 fn message(id: &str, from: &str, text: &str) -> Vec<u8> {
     let event = json!({
         "type": "message", "id": id, "at": "2026-01-01T10:00:00Z",
@@ -58,6 +71,19 @@ impl CustomStand {
         mac.update(format!("{id}.{timestamp}.").as_bytes());
         mac.update(body);
         format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
+    }
+
+    async fn sign_and_post(&self, url: &str, payload: &[u8]) -> Answer {
+        let now = now();
+        let request = reqwest::Client::new()
+            .post(url)
+            .header("content-type", "application/json")
+            .header("webhook-id", "req-1")
+            .header("webhook-timestamp", now.to_string())
+            .header("webhook-signature", self.signature("req-1", now, payload))
+            .body(payload.to_vec());
+        let response = request.send().await.expect("an answer");
+        answer(response.status().as_u16())
     }
 
     /// Deliveries of a kind to somebody.
@@ -145,22 +171,19 @@ impl Stand for CustomStand {
         let ingress = self.ingress.get().expect("it is open");
         let url = format!("http://{ingress}/channels/shop/{}", path(payload));
         let forged = match seal {
-            Seal::Right => Forged::No,
+            // The simulator signs text only.
+            Seal::Right => return self.sign_and_post(&url, payload).await,
             Seal::Missing => Forged::Unsigned,
             Seal::Wrong => Forged::WrongSecret,
             Seal::Forged => Forged::OtherBody,
         };
         let reply = self.system.post(&url, payload.to_vec(), forged).await;
-        match reply.expect("an answer").status {
-            200..=299 => Answer::Taken,
-            status => Answer::Refused(status),
-        }
+        answer(reply.expect("an answer").status)
     }
 
     async fn feed(&self, bare: &Bare, payloads: &[Vec<u8>]) -> Vec<Fed> {
         let webhook = bare.connector.webhook().expect("it has a webhook");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.expect("after 1970").as_secs();
+        let now = now();
         let mut fed = Vec::with_capacity(payloads.len());
         for payload in payloads {
             let request = http::Request::post(format!("/channels/shop/{}", path(payload)))
@@ -216,10 +239,12 @@ impl Stand for CustomStand {
 
     async fn taken(&self, to: &Address) -> Vec<String> {
         let sent = self.delivered("send", to);
-        sent.iter().map(|body| shown(&body["content"]).text).collect()
+        sent.iter()
+            .map(|body| shown(&body["content"]).text)
+            .collect()
     }
 
-    fn play(&self, mischief: Mischief, _to: &Address) -> bool {
+    fn play(&self, mischief: Mischief, to: &Address) -> bool {
         let slow = Duration::from_secs(4);
         let limited = |body: &str| DeliveryAction::Answer {
             status: 429,
@@ -231,13 +256,14 @@ impl Stand for CustomStand {
             Mischief::LimitedAccount => limited(""),
             Mischief::ServerError => DeliveryAction::status(503),
             Mischief::ServerErrorAfter => DeliveryAction::TakeAndAnswer(502),
-            Mischief::SlowBefore => DeliveryAction::SlowStart(slow),
+            Mischief::SlowBefore => DeliveryAction::Hang(slow),
             Mischief::SlowAfter => DeliveryAction::Slow(slow),
             Mischief::CutBefore => DeliveryAction::DropBeforeTaking,
             Mischief::CutAfter => DeliveryAction::DropAfterTaking,
-            Mischief::Garbled => DeliveryAction::TakeAndAnswer(200),
+            Mischief::Garbled => DeliveryAction::Garbled,
         };
-        self.system.misbehave(Kind::send(), Times::Count(1), action);
+        let matching = DeliveryMatch::send().to(to.as_str());
+        self.system.misbehave(matching, Times::Count(1), action);
         true
     }
 
