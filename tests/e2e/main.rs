@@ -10,5 +10,6 @@ mod chaos;
 mod custom;
 mod fleet;
 mod full_disk;
+mod media;
 mod operator;
 mod way;

@@ -604,7 +604,7 @@ mod tests {
         for tag in 0..few + 2 {
             desk.accept(taken(tag), Some(tag.to_string()), now);
         }
-        let mut finish = |desk: &mut Desk| {
+        let finish = |desk: &mut Desk| {
             let job = desk.next_job(now).expect("a job");
             complete(desk, job, now);
         };

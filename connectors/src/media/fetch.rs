@@ -171,6 +171,10 @@ impl Fetcher {
 
     async fn fetch(&self, fetch: &Fetch) -> Step {
         let attempts = fetch.attempts + 1;
+        if attempts > self.policy.attempts {
+            let reason = "every try was interrupted; it may be too much for this server";
+            return self.give_up(fetch, reason.to_owned());
+        }
         let trouble = match self.download(fetch).await {
             Ok(media) => {
                 self.count("ready");

@@ -2,6 +2,7 @@
 
 use std::{error::Error, io, time::Duration};
 
+use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use reqwest::{Response, StatusCode, header};
@@ -16,6 +17,8 @@ use super::{FetchError, MediaStream};
 
 /// Redirects that a URL may lead over; each is checked.
 const REDIRECTS: usize = 5;
+/// Bytes that are enough to tell what a file is.
+const BEGINNING: usize = 1024;
 /// A server may ask for more; it is not believed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -86,17 +89,25 @@ impl LinkReader {
             .map_err(|error| io::Error::other(error.without_url()))
             .boxed();
         // The beginning tells what it is, before anything goes to the provider.
-        let first = match body.next().await {
-            Some(first) => first.map_err(|error| unavailable(error.to_string()))?,
-            None => return Err(gone("url answers with nothing")),
-        };
+        let mut first = BytesMut::new();
+        while first.len() < BEGINNING
+            && let Some(chunk) = body.next().await
+        {
+            first.extend_from_slice(
+                &chunk.map_err(|_| unavailable("the connection broke".to_owned()))?,
+            );
+        }
+        let first = first.freeze();
+        if first.is_empty() {
+            return Err(gone("url answers with nothing"));
+        }
         let mime = sniff_type(&first, declared.as_deref().or(media.mime.as_deref()));
         if mime == "text/html" && media.mime.as_deref() != Some("text/html") {
             return Err(gone("url answers with a web page, not with a file"));
         }
         let whole = futures::stream::once(std::future::ready(Ok(first))).chain(body);
         let mut seen = 0_u64;
-        let bounded = whole.map(move |chunk: io::Result<bytes::Bytes>| {
+        let bounded = whole.map(move |chunk: io::Result<Bytes>| {
             let chunk = chunk?;
             seen += chunk.len() as u64;
             if seen > limit {

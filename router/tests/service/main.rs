@@ -3,6 +3,7 @@
 mod api;
 mod bodies;
 mod document;
+mod media;
 mod message_log;
 mod operations;
 mod refusals;

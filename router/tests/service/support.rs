@@ -17,7 +17,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tributary_base::{database::Database, on};
+use tributary_base::{
+    database::Database,
+    media::{self, Home},
+    on,
+};
 use tributary_bus::{Bus, ContactId, ConversationId, EmbeddedBus, MessageId, OrganizationId};
 use tributary_config::Settings;
 use tributary_router::{
@@ -99,7 +103,8 @@ impl World {
     /// `config`: settings that differ from the defaults, as TOML.
     pub async fn start_with(kind: Kind, config: &str, rate: Rate) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let settings = tributary_config::load_text("test", config, &[])?;
+        let mut settings = tributary_config::load_text("test", config, &[])?;
+        dir.path().clone_into(&mut settings.data.dir);
         let (store_database, database) = databases(kind, &dir).await?;
         let store = Store::new(store_database, Duration::from_secs(20));
         store.migrate().await?;
@@ -111,8 +116,11 @@ impl World {
         let base = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
         let shared: Arc<dyn Bus> = Arc::clone(&bus) as Arc<dyn Bus>;
+        let address = Some(listener.local_addr()?);
+        let media = media::open(&Arc::new(settings.clone()), Home::Alone, address).await?;
         let log = Arc::new(Log::default());
         let state = ApiState::new(store.clone(), shared, &settings, rate)
+            .with_media(media)
             .with_message_log(Arc::clone(&log) as Arc<dyn MessageLog>);
         let server = tokio::spawn(serve_api(listener, state, stop.clone()));
         Ok(Self {

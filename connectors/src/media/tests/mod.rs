@@ -215,7 +215,7 @@ fn settings(dir: &TempDir) -> Settings {
     let text = format!(
         "[demo]\nenabled = false\n[data]\ndir = '{}'\n[bus]\ninbound_lanes = 1\n\
          [media]\nsize_limit = 1048576\nfetch_deadline = '1s'\nfetch_attempts = 3\n\
-         fetch_retry_base = '5ms'\nfetch_retry_cap = '20ms'\nfetch_concurrency = 8\nallow_internal = ['127.0.0.1/32']\n\
+         fetch_retry_base = '5ms'\nfetch_retry_cap = '20ms'\nfetch_concurrency = 8\nallow_internal = ['127.0.0.2/32']\n\
          [ingress]\npublic_url = 'https://chat.example.org'\n\
          [organizations.acme]\nname = 'Acme'\n[channels.shop]\nkind = 'widget'\n",
         dir.path().display()

@@ -82,10 +82,18 @@ async fn urls_are_read_through_the_guard() {
         reason: "url answers 503".to_owned(),
     };
     assert_eq!(access.open(&world.at("busy")).await.err(), Some(busy));
-    for path in ["cut", "large", "hangs"] {
-        let stream = access.open(&world.at(path)).await.expect("it begins well");
-        assert!(read(stream).await.is_err(), "{path}");
+    for path in ["cut", "hangs"] {
+        let error = access.open(&world.at(path)).await.err();
+        assert!(
+            matches!(error, Some(FetchError::Unavailable { .. })),
+            "{path}: {error:?}"
+        );
     }
+    let large = access
+        .open(&world.at("large"))
+        .await
+        .expect("its size is not announced");
+    assert!(read(large).await.is_err(), "it ends at the limit");
     assert!(
         access.open(&Media::default()).await.is_err(),
         "neither media_id nor url"

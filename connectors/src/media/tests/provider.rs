@@ -22,7 +22,7 @@ pub(super) struct FileServer {
 
 impl FileServer {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = TcpListener::bind("127.0.0.2:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let server = Self {
             base: format!("http://{address}"),
