@@ -47,7 +47,7 @@ pub(super) fn to_delivery<'a>(
     let what = What::Send {
         message_id: context.message_id,
         part: part.index,
-        content: with_links(&part.content, context.media.as_ref())?,
+        content: Box::new(with_links(&part.content, context.media.as_ref())?),
         reply_to: context.reply_to.as_deref(),
     };
     Ok(delivery(channel, context, what))

@@ -211,7 +211,7 @@ pub(super) enum What<'a> {
     Send {
         message_id: MessageId,
         part: u32,
-        content: Content,
+        content: Box<Content>,
         #[serde(skip_serializing_if = "Option::is_none")]
         reply_to: Option<&'a str>,
     },

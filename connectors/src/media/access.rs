@@ -53,7 +53,7 @@ impl Outbound {
         })
     }
 
-    async fn from_store(&self, media: &Media, id: &str) -> Result<MediaStream, FetchError> {
+    async fn read_store(&self, media: &Media, id: &str) -> Result<MediaStream, FetchError> {
         let Some(shelf) = &self.shelf else {
             return Err(gone("no media is kept here; an operator can set media.url"));
         };
@@ -112,7 +112,7 @@ impl Outbound {
 impl MediaAccess for Outbound {
     async fn open(&self, media: &Media) -> Result<MediaStream, FetchError> {
         match (&media.media_id, &media.url) {
-            (Some(id), _) => self.from_store(media, id.as_str()).await,
+            (Some(id), _) => self.read_store(media, id.as_str()).await,
             (None, Some(url)) => self.links.open(url, media).await,
             (None, None) => Err(gone("the media has neither media_id nor url")),
         }

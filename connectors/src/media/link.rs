@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use reqwest::{Response, StatusCode, header};
@@ -15,11 +15,10 @@ use url::Url;
 
 use super::{FetchError, MediaStream};
 
-/// Bytes that are enough to tell what a file is.
-const BEGINNING: usize = 1024;
-
 /// Redirects that a URL may lead over; each is checked.
 const REDIRECTS: usize = 5;
+/// Bytes that are enough to tell what a file is.
+const BEGINNING: usize = 1024;
 /// A server may ask for more; it is not believed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -94,7 +93,9 @@ impl LinkReader {
         while first.len() < BEGINNING
             && let Some(chunk) = body.next().await
         {
-            first.extend_from_slice(&chunk.map_err(|error| unavailable(error.to_string()))?);
+            first.extend_from_slice(
+                &chunk.map_err(|_| unavailable("the connection broke".to_owned()))?,
+            );
         }
         let first = first.freeze();
         if first.is_empty() {
@@ -106,7 +107,7 @@ impl LinkReader {
         }
         let whole = futures::stream::once(std::future::ready(Ok(first))).chain(body);
         let mut seen = 0_u64;
-        let bounded = whole.map(move |chunk: io::Result<bytes::Bytes>| {
+        let bounded = whole.map(move |chunk: io::Result<Bytes>| {
             let chunk = chunk?;
             seen += chunk.len() as u64;
             if seen > limit {

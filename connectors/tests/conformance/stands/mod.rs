@@ -196,15 +196,19 @@ pub async fn feed_webhook(
 ) -> Fed {
     let peer = std::net::Ipv4Addr::LOCALHOST.into();
     match webhook.receive(request, peer).await {
+        // A channel may say by a reply of its own what is wrong.
+        Ok(received) if received.reply.status().is_client_error() => {
+            if received.events.is_empty() && received.receipts.is_empty() {
+                Fed::Refused("by its reply")
+            } else {
+                Fed::Wrong("refused and taken".to_owned())
+            }
+        }
         Ok(received) => {
             let count = received.events.len() + received.receipts.len();
-            let status = received.reply.status();
             match published(sink, received.events).await {
+                Ok(()) => Fed::Told(count),
                 Err(error) => Fed::Wrong(error),
-                Ok(()) if status.is_success() => Fed::Told(count),
-                // Refused in the channel's own words.
-                Ok(()) if status.is_client_error() && count == 0 => Fed::Refused("refused"),
-                Ok(()) => Fed::Wrong(format!("{count} events are answered with {status}")),
             }
         }
         Err(ReceiveError::Malformed(_)) => Fed::Refused("malformed"),
