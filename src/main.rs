@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod previews;
 mod process;
 mod roles;
 

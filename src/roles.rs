@@ -25,6 +25,7 @@ use tributary_router::{
 
 use crate::{
     cli::Role,
+    previews::Previews,
     process::{Needs, Tasks, listen, open_bus, stop_on_signals, wait_for, watch_bus},
 };
 
@@ -356,6 +357,7 @@ impl Running {
                 settings,
                 Rate::default(),
             );
+            let state = state.with_preview(Arc::new(Previews::build(settings)));
             self.tasks.spawn(
                 "api",
                 &self.stop,

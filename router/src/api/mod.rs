@@ -17,6 +17,7 @@ mod extract;
 mod messages;
 mod openapi;
 mod page;
+mod preview;
 mod problem;
 mod serve;
 mod views;
@@ -38,6 +39,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 pub use auth::Rate;
 pub use openapi::document as openapi_document;
+pub use preview::{Preview, Previewed};
 
 use crate::store::Store;
 
@@ -48,7 +50,7 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the API works with. Cheap to clone.
 #[derive(Clone)]
-pub struct ApiState(Arc<Shared>);
+pub struct ApiState(Arc<Shared>, Option<Arc<dyn Preview>>);
 
 struct Shared {
     store: Store,
@@ -62,14 +64,25 @@ struct Shared {
 impl ApiState {
     /// The API over a migrated store; `rate` bounds each API key.
     pub fn new(store: Store, bus: Arc<dyn Bus>, settings: &Settings, rate: Rate) -> Self {
-        Self(Arc::new(Shared {
+        let shared = Shared {
             store,
             bus,
             guard: Guard::new(&settings.webhooks.allow_internal),
             limiter: auth::KeyLimiter::new(rate),
             in_flight: Semaphore::new(IN_FLIGHT_LIMIT),
             settings: settings.api.clone(),
-        }))
+        };
+        Self(Arc::new(shared), None)
+    }
+
+    /// The same with the channels' answers to previews; without them no channel has one.
+    #[must_use]
+    pub fn with_preview(self, preview: Arc<dyn Preview>) -> Self {
+        Self(self.0, Some(preview))
+    }
+
+    fn preview(&self) -> Option<&dyn Preview> {
+        self.1.as_deref()
     }
 
     fn store(&self) -> &Store {
@@ -130,6 +143,7 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         .routes(routes!(api_keys::revoke_api_key))
         .routes(routes!(directory::list_channels))
         .routes(routes!(directory::get_channel))
+        .routes(routes!(preview::preview_message))
         .routes(routes!(agents::list_agents, agents::create_agent))
         .routes(routes!(agents::get_agent, agents::change_agent))
         .routes(routes!(directory::get_contact))

@@ -4,6 +4,7 @@ mod api;
 mod bodies;
 mod document;
 mod operations;
+mod preview;
 mod refusals;
 mod support;
 mod tenants;

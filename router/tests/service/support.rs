@@ -10,10 +10,13 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tributary_base::{database::Database, on};
-use tributary_bus::{Bus, ContactId, ConversationId, EmbeddedBus, MessageId, OrganizationId};
+use tributary_bus::{
+    Bus, ChannelId, ContactId, ConversationId, EmbeddedBus, MessageId, OrganizationId,
+    message::{Content, Degradation, DegradationCode},
+};
 use tributary_config::Settings;
 use tributary_router::{
-    api::{ApiState, Rate, serve_api},
+    api::{ApiState, Preview, Previewed, Rate, serve_api},
     store::Store,
 };
 use uuid::Uuid;
@@ -23,6 +26,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub const ACME: &str = "acme";
 pub const OTHER: &str = "other";
+/// A channel of [`ACME`] that is no longer configured.
+pub const REMOVED: &str = "acme-gone";
 
 /// Which database carries the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,34 @@ pub struct World {
     pub acme: String,
     pub other: String,
     _dir: TempDir,
+}
+
+/// Channels that carry ten characters of text: of [`ACME`] and, so that a test can tell that nobody else is answered for
+/// it, of [`OTHER`]. [`REMOVED`] is in the store only.
+struct ShortChannels;
+
+impl Preview for ShortChannels {
+    fn preview(&self, channel: &ChannelId, content: &Content) -> Option<Result<Previewed, String>> {
+        if channel.as_str() == REMOVED {
+            return None;
+        }
+        let Content::Text(text) = content else {
+            return Some(Err("only text".to_owned()));
+        };
+        let characters: Vec<char> = text.text.chars().collect();
+        let parts = characters
+            .chunks(10)
+            .map(|part| Content::text(part.iter().collect::<String>()));
+        let parts: Vec<Content> = parts.collect();
+        let degraded = (parts.len() > 1).then(|| Degradation {
+            code: DegradationCode::TextSplit,
+            detail: format!("text split into {} parts", parts.len()),
+        });
+        Some(Ok(Previewed {
+            degraded: degraded.into_iter().collect(),
+            parts,
+        }))
+    }
 }
 
 /// An answer of the API.
@@ -76,7 +109,8 @@ impl World {
         let base = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
         let shared: Arc<dyn Bus> = Arc::clone(&bus) as Arc<dyn Bus>;
-        let state = ApiState::new(store.clone(), shared, &settings, rate);
+        let state = ApiState::new(store.clone(), shared, &settings, rate)
+            .with_preview(Arc::new(ShortChannels));
         let server = tokio::spawn(serve_api(listener, state, stop.clone()));
         Ok(Self {
             acme: key_of(&store, ACME).await?,
