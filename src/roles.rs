@@ -18,7 +18,7 @@ use tributary_connectors::{
 use tributary_router::{
     RouterAttendant,
     api::{
-        ApiState, Rate,
+        ApiState, Extras, Rate,
         operations::{Check, Operations, serve_operations},
         serve_api,
     },
@@ -29,6 +29,7 @@ use tributary_router::{
 use crate::{
     cli::Role,
     message_log::ConnectorsLog,
+    previews::Previews,
     process::{Needs, Tasks, listen, open_bus, stop_on_signals, wait_for, watch_bus},
 };
 
@@ -376,9 +377,12 @@ impl Running {
                 Arc::clone(&self.bus),
                 settings,
                 Rate::default(),
-            )
-            .with_message_log(Arc::new(ConnectorsLog::new(settings)))
-            .with_media(self.media.clone());
+                Extras {
+                    message_log: Some(Arc::new(ConnectorsLog::new(settings))),
+                    preview: Some(Arc::new(Previews::build(settings))),
+                    media: self.media.clone(),
+                },
+            );
             self.tasks.spawn(
                 "api",
                 &self.stop,

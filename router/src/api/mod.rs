@@ -19,15 +19,12 @@ mod message_log;
 mod messages;
 mod openapi;
 mod page;
+mod preview;
 mod problem;
 mod serve;
 mod views;
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -51,6 +48,7 @@ use utoipa_swagger_ui::SwaggerUi;
 pub use auth::Rate;
 pub use message_log::{MessageLog, ProviderCall};
 pub use openapi::document as openapi_document;
+pub use preview::{Preview, Previewed};
 
 use crate::store::Store;
 
@@ -63,31 +61,46 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct ApiState(Arc<Shared>);
 
+/// What the API offers beyond the store, where the process has it.
+#[derive(Clone, Default)]
+pub struct Extras {
+    /// The channel log; without it no message has one.
+    pub message_log: Option<Arc<dyn MessageLog>>,
+    /// What channels would make of a content; without it no channel has a preview.
+    pub preview: Option<Arc<dyn Preview>>,
+    /// Where media is kept; without it uploads are refused.
+    pub media: Option<MediaService>,
+}
+
 struct Shared {
     store: Store,
     bus: Arc<dyn Bus>,
     guard: Guard,
-    message_log: Option<Arc<dyn MessageLog>>,
+    extras: Extras,
     limiter: auth::KeyLimiter,
     in_flight: Semaphore,
     settings: tributary_config::Api,
-    media: OnceLock<MediaService>,
     uploads: Semaphore,
     upload_limits: Limits,
 }
 
 impl ApiState {
     /// The API over a migrated store; `rate` bounds each API key.
-    pub fn new(store: Store, bus: Arc<dyn Bus>, settings: &Settings, rate: Rate) -> Self {
+    pub fn new(
+        store: Store,
+        bus: Arc<dyn Bus>,
+        settings: &Settings,
+        rate: Rate,
+        extras: Extras,
+    ) -> Self {
         Self(Arc::new(Shared {
             store,
             bus,
             guard: Guard::new(&settings.webhooks.allow_internal),
-            message_log: None,
+            extras,
             limiter: auth::KeyLimiter::new(rate),
             in_flight: Semaphore::new(IN_FLIGHT_LIMIT),
             settings: settings.api.clone(),
-            media: OnceLock::new(),
             uploads: Semaphore::new(media::UPLOADS_LIMIT),
             upload_limits: Limits {
                 size: settings.media.size_limit,
@@ -96,30 +109,16 @@ impl ApiState {
         }))
     }
 
-    /// The same API, which can show the channel log. Asked before the state is cloned.
-    #[must_use]
-    pub fn with_message_log(mut self, log: Arc<dyn MessageLog>) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.0) {
-            shared.message_log = Some(log);
-        }
-        self
-    }
-
-    /// Where media is kept; without it uploads are refused. Only the first call counts.
-    #[must_use]
-    pub fn with_media(self, media: Option<MediaService>) -> Self {
-        if let Some(media) = media {
-            self.0.media.get_or_init(|| media);
-        }
-        self
+    fn preview(&self) -> Option<&dyn Preview> {
+        self.0.extras.preview.as_deref()
     }
 
     fn message_log(&self) -> Option<&dyn MessageLog> {
-        self.0.message_log.as_deref()
+        self.0.extras.message_log.as_deref()
     }
 
     fn media(&self) -> Option<&MediaService> {
-        self.0.media.get()
+        self.0.extras.media.as_ref()
     }
 
     fn uploads(&self) -> &Semaphore {
@@ -188,6 +187,7 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         .routes(routes!(api_keys::revoke_api_key))
         .routes(routes!(directory::list_channels))
         .routes(routes!(directory::get_channel))
+        .routes(routes!(preview::preview_message))
         .routes(routes!(agents::list_agents, agents::create_agent))
         .routes(routes!(agents::get_agent, agents::change_agent))
         .routes(routes!(directory::get_contact))

@@ -6,6 +6,7 @@ mod document;
 mod media;
 mod message_log;
 mod operations;
+mod preview;
 mod refusals;
 mod support;
 mod tenants;
