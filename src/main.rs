@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod media_links;
 mod message_log;
 mod previews;
 mod process;

@@ -28,6 +28,7 @@ use tributary_router::{
 
 use crate::{
     cli::Role,
+    media_links::{Shown, links_of},
     message_log::ConnectorsLog,
     previews::Previews,
     process::{Needs, Tasks, listen, open_bus, stop_on_signals, wait_for, watch_bus},
@@ -358,7 +359,10 @@ impl Running {
             );
         }
         if roles.contains(&Role::Webhooks) {
-            let attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?;
+            let mut attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?;
+            if let Some(links) = links_of(self.media.as_ref(), Shown::InWebhooks) {
+                attendant = attendant.with_media_links(links);
+            }
             let (sender, lanes) = watch::channel(Vec::new());
             let (store, bus, stop) = (store.clone(), Arc::clone(&self.bus), self.stop.clone());
             self.tasks.spawn("endpoint watch", &self.stop, async move {
@@ -381,6 +385,7 @@ impl Running {
                     message_log: Some(Arc::new(ConnectorsLog::new(settings))),
                     preview: Some(Arc::new(Previews::build(settings))),
                     media: self.media.clone(),
+                    links: links_of(self.media.as_ref(), Shown::InTheApi),
                 },
             );
             self.tasks.spawn(
