@@ -6,7 +6,10 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
-use tributary_base::telemetry;
+use tributary_base::{
+    media::{self, Home, MediaService},
+    telemetry,
+};
 use tributary_bus::{Attendant, Bus, BusState, Group, Lane, LaneSpec, Policy, Workers};
 use tributary_config::Settings;
 use tributary_connectors::{
@@ -15,7 +18,7 @@ use tributary_connectors::{
 use tributary_router::{
     RouterAttendant,
     api::{
-        ApiState, Rate,
+        ApiState, Extras, Rate,
         operations::{Check, Operations, serve_operations},
         serve_api,
     },
@@ -26,6 +29,7 @@ use tributary_router::{
 use crate::{
     cli::Role,
     message_log::ConnectorsLog,
+    previews::Previews,
     process::{Needs, Tasks, listen, open_bus, stop_on_signals, wait_for, watch_bus},
 };
 
@@ -55,6 +59,7 @@ pub struct Running {
     pub bus: Arc<dyn Bus>,
     pub stop: CancellationToken,
     settings: Arc<Settings>,
+    media: Option<MediaService>,
     tasks: Tasks,
 }
 
@@ -118,6 +123,7 @@ pub async fn start(
     };
 
     let bus = open_bus(&settings).await?;
+    let media = open_media(&settings, schema, addresses.ingress).await?;
     let ready = readiness(&needs, &bus);
     let upkeep = metrics.clone();
     tasks.spawn(
@@ -142,8 +148,10 @@ pub async fn start(
         bus,
         stop,
         settings,
+        media,
         tasks,
     };
+    running.sweep_media();
     if with_store {
         match running.open_store(&needs, schema).await {
             Some(store) => running.store = Some(store),
@@ -258,7 +266,16 @@ impl Running {
             async move { store.ping().await.map_err(|error| error.to_string()) }
         };
         self.watch("connectors' store", needs, ping);
-        Some(store)
+        Some(store.with_media(self.media.clone()))
+    }
+
+    /// Deletes what interrupted uploads left, and what is older than `media.retention`.
+    fn sweep_media(&self) {
+        if let Some(MediaService { store, .. }) = self.media.clone() {
+            let sweeping =
+                media::keep_swept(store, self.settings.media.retention, self.stop.clone());
+            self.tasks.spawn("media sweeper", &self.stop, sweeping);
+        }
     }
 
     /// Asks again and again whether something is there.
@@ -360,8 +377,12 @@ impl Running {
                 Arc::clone(&self.bus),
                 settings,
                 Rate::default(),
-            )
-            .with_message_log(Arc::new(ConnectorsLog::new(settings)));
+                Extras {
+                    message_log: Some(Arc::new(ConnectorsLog::new(settings))),
+                    preview: Some(Arc::new(Previews::build(settings))),
+                    media: self.media.clone(),
+                },
+            );
             self.tasks.spawn(
                 "api",
                 &self.stop,
@@ -409,6 +430,25 @@ impl Running {
         self.tasks
             .spawn(&name, &self.stop, workers.run(self.stop.clone()));
     }
+}
+
+/// The media store; `None` (and a word in the log) where the settings name no place that all processes share.
+async fn open_media(
+    settings: &Arc<Settings>,
+    schema: Schema,
+    ingress: Option<SocketAddr>,
+) -> Result<Option<MediaService>> {
+    let home = match schema == Schema::Migrate || settings.bus.is_embedded() {
+        true => Home::Alone,
+        false => Home::Fleet,
+    };
+    let media = media::open(settings, home, ingress).await?;
+    if media.is_none() && settings.media.url != "off" {
+        tracing::warn!(
+            "no media is kept: set media.url to a folder or bucket that the fleet shares"
+        );
+    }
+    Ok(media)
 }
 
 /// How often a store is asked whether it is there.

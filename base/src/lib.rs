@@ -4,5 +4,6 @@
 
 pub mod backoff;
 pub mod database;
+pub mod media;
 pub mod outgoing;
 pub mod telemetry;

@@ -306,6 +306,7 @@ fn read(
         let router = section!("router");
         let delivery = section!("delivery");
         let webhooks = section!("webhooks");
+        let media = section!("media");
         let shutdown = section!("shutdown");
         let log = section!("log");
         Some(Settings {
@@ -320,6 +321,7 @@ fn read(
             router: router?,
             delivery: delivery?,
             webhooks: webhooks?,
+            media: media?,
             shutdown: shutdown?,
             log: log?,
             organizations: BTreeMap::new(),
@@ -463,7 +465,7 @@ fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             ));
         }
     }
-    let positive: [(&str, usize); 8] = [
+    let positive: [(&str, usize); 11] = [
         ("bus.inbound_lanes", settings.bus.inbound_lanes.into()),
         ("bus.publish_window", settings.bus.publish_window),
         ("lanes.prefetch", settings.lanes.prefetch.into()),
@@ -477,6 +479,15 @@ fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         (
             "delivery.max_attempts",
             settings.delivery.max_attempts as usize,
+        ),
+        ("media.fetch_concurrency", settings.media.fetch_concurrency),
+        (
+            "media.fetch_attempts",
+            settings.media.fetch_attempts as usize,
+        ),
+        (
+            "media.size_limit",
+            usize::try_from(settings.media.size_limit).unwrap_or(usize::MAX),
         ),
     ];
     for (key, value) in positive {
@@ -502,6 +513,14 @@ fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         ("delivery.send_deadline", settings.delivery.send_deadline),
         ("webhooks.retry_base", settings.webhooks.retry_base),
         ("webhooks.deadline", settings.webhooks.deadline),
+        ("media.link_lifetime", settings.media.link_lifetime),
+        (
+            "media.webhook_link_lifetime",
+            settings.media.webhook_link_lifetime,
+        ),
+        ("media.fetch_deadline", settings.media.fetch_deadline),
+        ("media.fetch_retry_base", settings.media.fetch_retry_base),
+        ("media.fetch_max_age", settings.media.fetch_max_age),
     ];
     for (key, duration) in lasting {
         if duration.is_zero() {
@@ -510,5 +529,42 @@ fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     }
     if settings.bus.heartbeat.as_secs() < 1 {
         problems.push(Problem::new("bus.heartbeat", "must be at least 1s"));
+    }
+    check_media(settings, problems);
+}
+
+/// Where media is kept, and with what its links are signed.
+fn check_media(settings: &Settings, problems: &mut Vec<Problem>) {
+    let media = &settings.media;
+    let stored = match media.url.as_str() {
+        "" | "off" => false,
+        url => match url::Url::parse(url).map(|url| url.scheme().to_owned()) {
+            Ok(scheme) if ["file", "s3", "gs", "az", "abfs", "abfss"].contains(&&*scheme) => true,
+            _ => {
+                problems.push(Problem::new(
+                    "media.url",
+                    "must be \"off\" or a URL that starts with file:///, s3://, gs:// or az://",
+                ));
+                false
+            }
+        },
+    };
+    let key = media.signing_key.expose();
+    let make = "make one with `openssl rand -hex 32` and give the same one to every process";
+    if key.is_empty() {
+        if stored && (media.is_cloud() || !settings.bus.is_embedded()) {
+            problems.push(Problem::new(
+                "media.signing_key",
+                format!("must be set when several processes may share media.url; {make}"),
+            ));
+        }
+    } else if key.len() < crate::Media::KEY_LENGTH {
+        problems.push(Problem::new(
+            "media.signing_key",
+            format!(
+                "must have at least {} characters; {make}",
+                crate::Media::KEY_LENGTH
+            ),
+        ));
     }
 }

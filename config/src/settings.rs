@@ -22,6 +22,7 @@ pub struct Settings {
     pub router: Router,
     pub delivery: Delivery,
     pub webhooks: Webhooks,
+    pub media: Media,
     pub shutdown: Shutdown,
     pub log: Log,
     /// Tenants by id.
@@ -158,6 +159,47 @@ pub struct Webhooks {
     #[serde(with = "crate::duration")]
     pub max_age: Duration,
     pub allow_internal: Vec<IpNet>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Media {
+    /// Empty, `off`, or a URL: `file:///srv/media`, `s3://bucket/folder`.
+    pub url: String,
+    /// Empty: made by itself in `data.dir`.
+    pub signing_key: Secret,
+    #[serde(deserialize_with = "optional_url")]
+    pub public_url: Option<Url>,
+    #[serde(with = "crate::duration")]
+    pub link_lifetime: Duration,
+    #[serde(with = "crate::duration")]
+    pub webhook_link_lifetime: Duration,
+    /// Bytes.
+    pub size_limit: u64,
+    #[serde(with = "crate::duration")]
+    pub fetch_deadline: Duration,
+    /// Of one account.
+    pub fetch_concurrency: usize,
+    pub fetch_attempts: u32,
+    #[serde(with = "crate::duration")]
+    pub fetch_max_age: Duration,
+    #[serde(with = "crate::duration")]
+    pub fetch_retry_base: Duration,
+    #[serde(with = "crate::duration")]
+    pub fetch_retry_cap: Duration,
+    pub allow_internal: Vec<IpNet>,
+    /// Zero: for ever.
+    #[serde(with = "crate::duration")]
+    pub retention: Duration,
+}
+
+impl Media {
+    /// The fewest characters of a signing key.
+    pub const KEY_LENGTH: usize = 32;
+
+    /// Whether the bytes are kept at a cloud provider.
+    pub fn is_cloud(&self) -> bool {
+        !matches!(self.url.as_str(), "" | "off") && !self.url.starts_with("file:")
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]

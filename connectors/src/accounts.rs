@@ -2,12 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use tokio::sync::Semaphore;
+use tributary_base::media::MediaService;
 use tributary_bus::{Bus, ChannelId, Group, Lane, LaneSpec};
-use tributary_config::{Channel, Invalid, Settings};
+use tributary_config::{Channel, Invalid, Problem, Settings};
 use url::Url;
 
 use crate::{
-    Connector, ConnectorStore, Context, InboundSink, Ledger, call_log::Redactor, registry,
+    Connector, ConnectorStore, Context, FetchQueue, InboundSink, Ledger, MediaShelf,
+    call_log::Redactor,
+    media::{AccountMedia, FetchPolicy, Fetcher, Outbound},
+    registry,
     registry::OnUncertain,
 };
 
@@ -19,11 +24,13 @@ pub struct Account {
     pub on_uncertain: OnUncertain,
     /// Takes the account's secrets out of its log.
     pub(crate) redactor: Redactor,
+    pub(crate) media: AccountMedia,
 }
 
 /// The accounts of a process, by id.
 pub struct Accounts {
     accounts: BTreeMap<ChannelId, Arc<Account>>,
+    media: Option<MediaService>,
 }
 
 impl Context {
@@ -54,22 +61,54 @@ impl Accounts {
         let mut problems = Vec::new();
         let wanted = |channel: &&Channel| kind.is_none_or(|kind| channel.kind == kind);
         for channel in settings.channels.values().filter(wanted) {
+            let shelf = store
+                .media()
+                .map(|media| MediaShelf::new(media.clone(), &channel.organization, settings));
             let context = Context {
                 channel: channel.clone(),
                 settings: Arc::clone(settings),
                 database: Some(store.database().clone()),
                 bus: Some(Arc::clone(bus)),
                 public_url: Context::public_url_of(channel, settings),
+                media: shelf.clone(),
             };
             match registry::build(&context) {
                 Ok(built) => {
+                    let database = store.database().clone();
+                    let access =
+                        match Outbound::new(shelf.clone(), database.clone(), channel, settings) {
+                            Ok(access) => access,
+                            Err(error) => {
+                                problems.push(Problem::new("media", error.to_string()));
+                                continue;
+                            }
+                        };
+                    let queue = built
+                        .connector
+                        .media()
+                        .map(|_| FetchQueue::new(database, channel));
+                    let sink = InboundSink::new(Arc::clone(bus), channel, settings)
+                        .with_ledger(ledger)
+                        .with_fetches(queue.clone());
+                    let fetcher = queue.map(|queue| Fetcher {
+                        connector: Arc::clone(&built.connector),
+                        sink: sink.clone(),
+                        queue,
+                        shelf,
+                        policy: FetchPolicy::new(settings),
+                        turn: Arc::new(Semaphore::new(1)),
+                    });
+                    let media = AccountMedia {
+                        access: Arc::new(access),
+                        fetcher,
+                    };
                     let account = Account {
                         redactor: Redactor::new(&built.connector.secrets()),
                         channel: channel.clone(),
                         connector: built.connector,
-                        sink: InboundSink::new(Arc::clone(bus), channel, settings)
-                            .with_ledger(ledger),
+                        sink,
                         on_uncertain: built.common.on_uncertain,
+                        media,
                     };
                     accounts.insert(ChannelId(channel.id.clone()), Arc::new(account));
                 }
@@ -77,10 +116,16 @@ impl Accounts {
             }
         }
         if problems.is_empty() {
-            Ok(Self { accounts })
+            let media = store.media().cloned();
+            Ok(Self { accounts, media })
         } else {
             Err(Invalid(problems))
         }
+    }
+
+    /// Where media is kept; `None`: nowhere.
+    pub fn media(&self) -> Option<&MediaService> {
+        self.media.as_ref()
     }
 
     /// An account by its id.

@@ -15,7 +15,9 @@ use tributary_bus::{
 use tributary_config::{Channel, Settings};
 use url::Url;
 
-use crate::{CallLog, Capabilities, InboundSink, MediaAccess, MediaSource, Pace};
+use crate::{
+    CallLog, Capabilities, InboundSink, MediaAccess, MediaShelf, MediaSource, MediaStream, Pace,
+};
 
 /// One channel account, ready to work.
 #[async_trait]
@@ -62,6 +64,11 @@ pub trait Connector: Send + Sync + 'static {
         None
     }
 
+    /// Serves `POST /channels/<channel id>/uploads`: media that visitors bring before they refer to it in a message.
+    fn uploads(&self) -> Option<&dyn Uploads> {
+        None
+    }
+
     /// Runs beside the delivery lane, at one worker of the fleet at a time: polling, IMAP IDLE, SMPP.
     fn session(&self) -> Option<&dyn Session> {
         None
@@ -91,6 +98,34 @@ pub trait Webhook: Send + Sync {
         request: http::Request<Bytes>,
         peer: IpAddr,
     ) -> Result<Received, ReceiveError>;
+}
+
+/// Uploads to this account.
+#[async_trait]
+pub trait Uploads: Send + Sync {
+    /// Decides by the head of the request who this is, and stores the body with [`Context::media`] as it comes in; the
+    /// server bounds how many run at once and how long. The stream has the type and size that the headers name, and no name.
+    ///
+    /// # Errors
+    /// Refused; the server answers with the matching status.
+    async fn receive(
+        &self,
+        head: http::request::Parts,
+        body: MediaStream,
+        peer: IpAddr,
+    ) -> Result<http::Response<Bytes>, ReceiveError>;
+
+    /// Answers the `OPTIONS` request that browsers send before an upload to another origin.
+    ///
+    /// # Errors
+    /// Refused.
+    fn preflight(
+        &self,
+        head: &http::request::Parts,
+    ) -> Result<http::Response<Bytes>, ReceiveError> {
+        let _ = head;
+        Err(ReceiveError::NotFound)
+    }
 }
 
 /// Stored payloads, read again by the present parser.
@@ -365,4 +400,6 @@ pub struct Context {
     pub bus: Option<Arc<dyn Bus>>,
     /// Where the internet reaches this account: `<ingress.public_url>/channels/<id>`; `None` without a public URL.
     pub public_url: Option<Url>,
+    /// Where the account keeps media; `None` in `tributary check`, and where no media is kept.
+    pub media: Option<MediaShelf>,
 }

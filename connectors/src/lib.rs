@@ -29,13 +29,15 @@ pub use capabilities::{
 };
 pub use connector::{
     Action, Asset, Connector, Context, Factory, Frame, Part, Receipt, Receipted, ReceiveError,
-    Received, Replay, Scope, SendContext, SendError, Session, Socket, SocketClosed, Sockets, Visit,
-    Webhook,
+    Received, Replay, Scope, SendContext, SendError, Session, Socket, SocketClosed, Sockets,
+    Uploads, Visit, Webhook,
 };
 pub use delivery::ConnectorAttendant;
 pub use health::HealthReport;
 pub use ledger::{Ledger, LedgerError};
-pub use media::{FetchError, MediaAccess, MediaSource, MediaStream, NoMedia};
+pub use media::{
+    FetchError, FetchQueue, MediaAccess, MediaShelf, MediaSource, MediaStream, NoMedia,
+};
 pub use pace::{Bucket, Buckets, Pace, Rate};
 pub use render::{Rendered, Unrenderable, render};
 pub use sink::{InboundSink, SinkError, event_id};

@@ -15,7 +15,7 @@ use tributary_bus::{
 };
 use tributary_config::{Channel, Settings};
 
-use crate::{Ledger, Receipted, delivery::progress_events, health::Health};
+use crate::{FetchQueue, Ledger, Receipted, delivery::progress_events, health::Health};
 
 /// Publishes inbound events of one account; answers after the bus confirmed them all. Cheap to clone.
 #[derive(Clone)]
@@ -26,6 +26,7 @@ pub struct InboundSink {
     lanes: u16,
     ledger: Option<Arc<Ledger>>,
     pub(crate) health: Arc<Health>,
+    fetches: Option<FetchQueue>,
 }
 
 /// The events are not (all) durable; publishing them again is safe, since their ids are derived.
@@ -43,6 +44,7 @@ impl InboundSink {
             lanes: settings.bus.inbound_lanes,
             ledger: None,
             health: Arc::new(Health::new(&channel.id)),
+            fetches: None,
         }
     }
 
@@ -83,6 +85,12 @@ impl InboundSink {
         self.publish(events).await
     }
 
+    /// The same sink, which notes the media of messages that is still to be fetched, before it publishes them.
+    #[must_use]
+    pub fn with_fetches(self, fetches: Option<FetchQueue>) -> Self {
+        Self { fetches, ..self }
+    }
+
     /// The account whose events go in here.
     pub fn channel(&self) -> &ChannelId {
         &self.channel
@@ -113,7 +121,7 @@ impl InboundSink {
             .iter()
             .filter(|event| matches!(event, Inbound::Received(_)))
             .count() as u64;
-        let result = self.publish_all(&events).await;
+        let result = self.note_and_publish(&events).await;
         let outcome = if result.is_ok() {
             "received"
         } else {
@@ -124,6 +132,20 @@ impl InboundSink {
                 .increment(messages);
         }
         result
+    }
+
+    /// Media first: what is published can be acknowledged, and then nobody would bring the media again.
+    async fn note_and_publish(&self, events: &[Inbound]) -> Result<(), SinkError> {
+        let Some(fetches) = &self.fetches else {
+            return self.publish_all(events).await;
+        };
+        let added = fetches.add(events).await;
+        let added = added.map_err(|error| SinkError(error.to_string()))?;
+        self.publish_all(events).await?;
+        if !added.is_empty() {
+            fetches.release(added).await;
+        }
+        Ok(())
     }
 
     async fn publish_all(&self, events: &[Inbound]) -> Result<(), SinkError> {

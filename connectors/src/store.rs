@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use tributary_base::database::{Database, DatabaseError, Migrations};
+use tributary_base::{
+    database::{Database, DatabaseError, Migrations},
+    media::MediaService,
+};
 use tributary_config::Settings;
 
 /// The name of the table in which sqlx notes the migrations of the connectors.
@@ -26,6 +29,7 @@ pub fn migrations() -> Migrations {
 #[derive(Debug, Clone)]
 pub struct ConnectorStore {
     database: Database,
+    media: Option<MediaService>,
 }
 
 impl ConnectorStore {
@@ -49,12 +53,26 @@ impl ConnectorStore {
             let deadline: Duration = store.statement_deadline;
             Database::postgres(url.expose(), store.max_connections, deadline).await?
         };
-        Ok(Self { database })
+        Ok(Self::new(database))
     }
 
     /// A store on a database that is open already.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self {
+            database,
+            media: None,
+        }
+    }
+
+    /// The same store, with a place for media beside it.
+    #[must_use]
+    pub fn with_media(self, media: Option<MediaService>) -> Self {
+        Self { media, ..self }
+    }
+
+    /// Where media is kept; `None`: nowhere.
+    pub fn media(&self) -> Option<&MediaService> {
+        self.media.as_ref()
     }
 
     /// Brings the schema up to date.

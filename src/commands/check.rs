@@ -25,6 +25,7 @@ pub fn check(settings: &Settings) {
             "                 note: only a bus and a store that are both servers can carry a fleet"
         );
     }
+    println!("  media          {}", media(settings));
     println!("  ingress        http://{}", settings.ingress.listen);
     if let Some(url) = &settings.ingress.public_url {
         println!("                 reached as {url}");
@@ -50,5 +51,18 @@ pub fn check(settings: &Settings) {
     }
     if settings.demo.enabled {
         println!("\n  note: the demo is on; set demo.enabled = false in production");
+    }
+}
+
+/// Where media is kept.
+fn media(settings: &Settings) -> String {
+    match settings.media.url.as_str() {
+        "off" => "not kept".to_owned(),
+        "" if settings.bus.is_embedded() => settings.data.dir.join("media").display().to_string(),
+        "" => {
+            "not kept by a fleet: set media.url (a shared folder or a bucket) and media.signing_key"
+                .to_owned()
+        }
+        url => url.to_owned(),
     }
 }

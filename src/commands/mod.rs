@@ -57,7 +57,11 @@ fn load(file: Option<&Path>) -> Result<Settings, Invalid> {
         file,
         environment: std::env::vars().collect(),
     };
-    tributary_config::load_with(&source, tributary_connectors::registry::check)
+    tributary_config::load_with(&source, |settings| {
+        let mut problems = tributary_base::media::check(settings);
+        problems.extend(tributary_connectors::registry::check(settings));
+        problems
+    })
 }
 
 /// The bus, for a command that looks at it from outside; fails when it is not there.

@@ -66,6 +66,7 @@ pub async fn replay(settings: &Arc<Settings>, options: &cli::Replay) -> Result<(
         database: None,
         bus: None,
         public_url: Context::public_url_of(channel, settings),
+        media: None,
     };
     let built = registry::build(&context)
         .map_err(|problems| anyhow::anyhow!(tributary_config::Invalid(problems).to_string()))?;

@@ -9,5 +9,6 @@ mod browser;
 mod chaos;
 mod fleet;
 mod full_disk;
+mod media;
 mod operator;
 mod way;

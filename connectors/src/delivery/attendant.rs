@@ -97,6 +97,9 @@ impl Attendant for ConnectorAttendant {
         stop: CancellationToken,
     ) -> Result<(), String> {
         let account = self.account(lane)?;
+        if let Some(fetcher) = &account.media.fetcher {
+            fetcher.start(&stop);
+        }
         tokio::select! {
             ended = keep_session(account, &stop) => ended,
             () = keep_telling(account) => Ok(()),

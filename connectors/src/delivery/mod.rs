@@ -33,7 +33,7 @@ use tributary_bus::{
 use tributary_config::Settings;
 
 use crate::{
-    Account, ChannelLog, Ledger, NoMedia, SendContext, SendError,
+    Account, ChannelLog, Ledger, SendContext, SendError,
     health::{HealthReport, Source},
 };
 use circuit::{Circuit, Ticket};
@@ -185,7 +185,7 @@ impl DeliveryHandler {
             reply_to: None,
             idempotency_key: key,
             deadline: self.send_deadline,
-            media: Arc::new(NoMedia),
+            media: Arc::clone(&self.account.media.access),
             log: self.log.of(&self.account, message_id),
         }
     }

@@ -4,13 +4,14 @@
 
 mod assets;
 mod listen;
+mod media;
 mod peer;
 mod routes;
 mod socket;
 
 use std::{io, sync::Arc};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tributary_config::Settings;
 
@@ -23,6 +24,8 @@ struct Shared {
     stop: CancellationToken,
     /// Visitors' sockets.
     sockets: TaskTracker,
+    /// Visitors' uploads.
+    uploads: Semaphore,
 }
 
 /// Serves until `stop`; then takes no new connection, lets requests in flight finish, closes sockets with 1012, and
@@ -45,6 +48,7 @@ pub async fn serve_ingress(
         settings,
         stop: stop.clone(),
         sockets: TaskTracker::new(),
+        uploads: Semaphore::new(media::UPLOADS_LIMIT),
     });
     let sockets = shared.sockets.clone();
     listen::serve(listener, routes::router(shared), limits, sockets, stop).await

@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 use super::{
     Shared, assets,
     listen::{Counted, TcpPeer},
-    peer,
+    media, peer,
     socket::{OpenSocket, bounded},
 };
 use crate::{Account, ReceiveError, SinkError, Visit, Webhook};
@@ -38,7 +38,9 @@ const ADMIT_DEADLINE: Duration = Duration::from_secs(10);
 /// All routes of the ingress.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let router = Router::new()
+        .route("/media/{organization}/{id}/{name}", any(media::open))
         .route("/channels/{channel_id}/socket", get(socket))
+        .route("/channels/{channel_id}/uploads", any(media::uploads))
         .route("/channels/{channel_id}", any(webhook))
         .route("/channels/{channel_id}/", any(webhook))
         .route("/channels/{channel_id}/{*rest}", any(webhook));
@@ -59,7 +61,7 @@ async fn finish(mut response: Response) -> Response {
 }
 
 /// Every path of an account.
-async fn webhook(
+pub(super) async fn webhook(
     State(shared): State<Arc<Shared>>,
     Path(params): Path<Vec<(String, String)>>,
     request: Request,
@@ -84,7 +86,10 @@ async fn webhook(
     response
 }
 
-fn account<'a>(shared: &'a Shared, params: &[(String, String)]) -> Option<&'a Arc<Account>> {
+pub(super) fn account<'a>(
+    shared: &'a Shared,
+    params: &[(String, String)],
+) -> Option<&'a Arc<Account>> {
     let (_, id) = params.iter().find(|(name, _)| name == "channel_id")?;
     shared.accounts.get(id)
 }
@@ -200,7 +205,7 @@ fn accept(
     })
 }
 
-fn peer_of(shared: &Shared, request: &Request) -> IpAddr {
+pub(super) fn peer_of(shared: &Shared, request: &Request) -> IpAddr {
     let tcp = request
         .extensions()
         .get::<TcpPeer>()
@@ -212,7 +217,7 @@ fn peer_of(shared: &Shared, request: &Request) -> IpAddr {
     )
 }
 
-fn log_refusal(account: &Account, error: &ReceiveError) {
+pub(super) fn log_refusal(account: &Account, error: &ReceiveError) {
     let channel_id = &account.channel.id;
     match error {
         ReceiveError::Unauthorized
@@ -227,7 +232,7 @@ fn log_refusal(account: &Account, error: &ReceiveError) {
 }
 
 /// Why a request got no reply of the account.
-enum Refused {
+pub(super) enum Refused {
     /// The account's own reason. The details stay here: the other side may be anybody.
     Account(ReceiveError),
     TooLarge,

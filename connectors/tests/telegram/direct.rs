@@ -143,6 +143,7 @@ impl Direct {
             database: Some(database),
             bus: None,
             public_url: None,
+            media: None,
         };
         let built = registry::build(&context).expect("right settings");
         Self {

@@ -173,6 +173,7 @@ impl Stage {
             database: Some(database(self.dir.path()).await),
             bus: None,
             public_url: None,
+            media: None,
         };
         registry::build(&context).expect("right settings").connector
     }

@@ -73,7 +73,14 @@ async fn within_bounds(state: &ApiState, request: Request, next: Next) -> Respon
     let Ok(_permit) = state.in_flight().try_acquire() else {
         return Problem::unavailable("capacity for another request").into_response();
     };
-    tokio::time::timeout(state.request_deadline(), next.run(request))
+    let deadline = match request.extensions().get::<MatchedPath>() {
+        // As long as its body may take, and a little more for the answer.
+        Some(path) if path.as_str() == "/v1/media" => {
+            state.upload_limits().deadline + state.request_deadline()
+        }
+        _ => state.request_deadline(),
+    };
+    tokio::time::timeout(deadline, next.run(request))
         .await
         .unwrap_or_else(|_| {
             tracing::warn!("a request took too long and was given up");

@@ -74,6 +74,8 @@ codes! {
         "a path, query or header parameter is wrong; `errors` names it";
     IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "Idempotency key was used before",
         "this Idempotency-Key was used for another request; take a new one";
+    Unrenderable = "unrenderable", UNPROCESSABLE_ENTITY, "Channel cannot carry this content",
+        "the channel can never carry this content in any form; `detail` says why";
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests",
         "too many requests with this API key; repeat after Retry-After";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Internal error",

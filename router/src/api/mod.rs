@@ -14,10 +14,12 @@ mod directory;
 mod endpoints;
 mod events;
 mod extract;
+mod media;
 mod message_log;
 mod messages;
 mod openapi;
 mod page;
+mod preview;
 mod problem;
 mod serve;
 mod views;
@@ -25,13 +27,19 @@ mod views;
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
-    Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, response::Redirect,
-    routing::get,
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
+    response::Redirect,
+    routing::{any, get},
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use tributary_base::outgoing::Guard;
+use tributary_base::{
+    media::{Limits, MediaService},
+    outgoing::Guard,
+};
 use tributary_bus::Bus;
 use tributary_config::Settings;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -40,6 +48,7 @@ use utoipa_swagger_ui::SwaggerUi;
 pub use auth::Rate;
 pub use message_log::{MessageLog, ProviderCall};
 pub use openapi::document as openapi_document;
+pub use preview::{Preview, Previewed};
 
 use crate::store::Store;
 
@@ -52,41 +61,72 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct ApiState(Arc<Shared>);
 
+/// What the API offers beyond the store, where the process has it.
+#[derive(Clone, Default)]
+pub struct Extras {
+    /// The channel log; without it no message has one.
+    pub message_log: Option<Arc<dyn MessageLog>>,
+    /// What channels would make of a content; without it no channel has a preview.
+    pub preview: Option<Arc<dyn Preview>>,
+    /// Where media is kept; without it uploads are refused.
+    pub media: Option<MediaService>,
+}
+
 struct Shared {
     store: Store,
     bus: Arc<dyn Bus>,
     guard: Guard,
-    message_log: Option<Arc<dyn MessageLog>>,
+    extras: Extras,
     limiter: auth::KeyLimiter,
     in_flight: Semaphore,
     settings: tributary_config::Api,
+    uploads: Semaphore,
+    upload_limits: Limits,
 }
 
 impl ApiState {
     /// The API over a migrated store; `rate` bounds each API key.
-    pub fn new(store: Store, bus: Arc<dyn Bus>, settings: &Settings, rate: Rate) -> Self {
+    pub fn new(
+        store: Store,
+        bus: Arc<dyn Bus>,
+        settings: &Settings,
+        rate: Rate,
+        extras: Extras,
+    ) -> Self {
         Self(Arc::new(Shared {
             store,
             bus,
             guard: Guard::new(&settings.webhooks.allow_internal),
-            message_log: None,
+            extras,
             limiter: auth::KeyLimiter::new(rate),
             in_flight: Semaphore::new(IN_FLIGHT_LIMIT),
             settings: settings.api.clone(),
+            uploads: Semaphore::new(media::UPLOADS_LIMIT),
+            upload_limits: Limits {
+                size: settings.media.size_limit,
+                deadline: settings.media.fetch_deadline,
+            },
         }))
     }
 
-    /// The same API, which can show the channel log. Asked before the state is cloned.
-    #[must_use]
-    pub fn with_message_log(mut self, log: Arc<dyn MessageLog>) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.0) {
-            shared.message_log = Some(log);
-        }
-        self
+    fn preview(&self) -> Option<&dyn Preview> {
+        self.0.extras.preview.as_deref()
     }
 
     fn message_log(&self) -> Option<&dyn MessageLog> {
-        self.0.message_log.as_deref()
+        self.0.extras.message_log.as_deref()
+    }
+
+    fn media(&self) -> Option<&MediaService> {
+        self.0.extras.media.as_ref()
+    }
+
+    fn uploads(&self) -> &Semaphore {
+        &self.0.uploads
+    }
+
+    fn upload_limits(&self) -> Limits {
+        self.0.upload_limits
     }
 
     fn store(&self) -> &Store {
@@ -147,6 +187,7 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         .routes(routes!(api_keys::revoke_api_key))
         .routes(routes!(directory::list_channels))
         .routes(routes!(directory::get_channel))
+        .routes(routes!(preview::preview_message))
         .routes(routes!(agents::list_agents, agents::create_agent))
         .routes(routes!(agents::get_agent, agents::change_agent))
         .routes(routes!(directory::get_contact))
@@ -158,6 +199,8 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         .routes(routes!(messages::list_messages, messages::send_message))
         .routes(routes!(messages::get_message))
         .routes(routes!(message_log::get_message_log))
+        .routes(routes!(media::upload_media))
+        .routes(routes!(media::get_media))
         .routes(routes!(
             endpoints::list_endpoints,
             endpoints::create_endpoint
@@ -172,6 +215,7 @@ fn router(state: ApiState) -> Router {
     let docs = SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document);
     Router::from(routes_of_the_api())
         .route("/", get(async || Redirect::temporary("/docs/")))
+        .route("/media/{organization}/{id}/{name}", any(media::open_link))
         .merge(docs)
         .layer(CatchPanicLayer::custom(around::panicked))
         .layer(DefaultBodyLimit::max(state.0.settings.body_limit))

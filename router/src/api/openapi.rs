@@ -26,6 +26,7 @@ use super::{
     tags(
         (name = "conversations", description = "What goes on with a contact"),
         (name = "messages", description = "What was said, and what is to be said"),
+        (name = "media", description = "Pictures, recordings and files"),
         (name = "contacts", description = "Those who write"),
         (name = "agents", description = "Those who answer"),
         (name = "endpoints", description = "Where events are sent (webhooks)"),
@@ -73,6 +74,9 @@ fn complete_schemas(document: &mut Value) {
         return;
     };
     schemas.extend(schemas_of_the_bus());
+    if let Some(stored) = schemas.get_mut("StoredMedia") {
+        stored["properties"]["media"] = reference("schemas", "Media");
+    }
     for (name, schema) in schemas.iter_mut() {
         // utoipa writes the items out in every page; a reference says the same once.
         if let Some(item) = name.strip_prefix("Page_") {
@@ -118,6 +122,9 @@ fn complete_responses(document: &mut Value) {
 /// The problems that an operation can answer, by status; most follow from what it takes.
 fn problems_of(path: &str, operation: &Value) -> Map<String, Value> {
     let takes_body = operation.get("requestBody").is_some();
+    let takes_json = operation
+        .pointer("/requestBody/content/application~1json")
+        .is_some();
     let takes_parameters = operation.get("parameters").is_some();
     let conflicts = operation["operationId"].as_str().map_or(&[][..], conflicts);
     let mut problems = Map::new();
@@ -127,7 +134,8 @@ fn problems_of(path: &str, operation: &Value) -> Map<String, Value> {
     for (name, codes) in COMMON {
         let applies = match *name {
             "NotFound" => path.contains('{'),
-            "NotJson" | "TooLarge" | "UnsupportedMediaType" => takes_body,
+            "NotJson" => takes_json,
+            "TooLarge" | "UnsupportedMediaType" => takes_body,
             "Invalid" => takes_body || takes_parameters,
             _ => true,
         };
@@ -152,6 +160,7 @@ const COMMON: &[(&str, &[Code])] = &[
             Code::InvalidBody,
             Code::InvalidParameter,
             Code::IdempotencyKeyReused,
+            Code::Unrenderable,
         ],
     ),
     ("RateLimited", &[Code::RateLimited]),
@@ -167,6 +176,7 @@ fn conflicts(operation: &str) -> &'static [Code] {
             Code::ContactBlocked,
             Code::ChannelRemoved,
         ],
+        "preview_message" => &[Code::ChannelRemoved],
         "assign_conversation" => &[Code::ConversationClosed],
         "reopen_conversation" => &[Code::ConversationOpen],
         "create_endpoint" => &[Code::LimitReached],

@@ -5,12 +5,13 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tributary_bus::message::{ContactView, ConversationView, MessageView};
+use tributary_bus::message::{self, ContactView, ConversationView, MessageView};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{ObjectBuilder, RefOr, Schema},
 };
 
+use super::preview::Previewed;
 use crate::store::{self, AgentRow, ChannelRow, OrganizationRow};
 
 macro_rules! view_of_the_bus {
@@ -49,6 +50,14 @@ view_of_the_bus!(
     /// A message.
     Message(MessageView)
 );
+view_of_the_bus!(
+    /// What a message says.
+    Content(message::Content)
+);
+view_of_the_bus!(
+    /// What a channel makes of a content.
+    Preview(Previewed)
+);
 
 /// The schemas of the views above and of all they mention, under the names they have in the OpenAPI document.
 pub fn schemas_of_the_bus() -> Map<String, Value> {
@@ -69,6 +78,7 @@ pub fn schemas_of_the_bus() -> Map<String, Value> {
         "Message".to_owned(),
         schema_of::<MessageView>(&mut generator),
     );
+    schemas.insert("Preview".to_owned(), schema_of::<Previewed>(&mut generator));
     schemas.extend(generator.take_definitions(true));
     schemas
 }

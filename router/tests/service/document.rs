@@ -9,7 +9,7 @@ use tributary_router::api::openapi_document;
 
 use crate::support::{Kind, World, send};
 
-const ROUTES: [&str; 27] = [
+const ROUTES: [&str; 30] = [
     "get /v1/organizations",
     "get /v1/organizations/{id}",
     "get /v1/api-keys",
@@ -17,6 +17,7 @@ const ROUTES: [&str; 27] = [
     "post /v1/api-keys/{id}/revoke",
     "get /v1/channels",
     "get /v1/channels/{id}",
+    "post /v1/channels/{id}/preview",
     "get /v1/agents",
     "post /v1/agents",
     "get /v1/agents/{id}",
@@ -31,6 +32,8 @@ const ROUTES: [&str; 27] = [
     "post /v1/conversations/{id}/messages",
     "get /v1/messages/{id}",
     "get /v1/messages/{id}/log",
+    "post /v1/media",
+    "get /v1/media/{id}",
     "get /v1/endpoints",
     "post /v1/endpoints",
     "get /v1/endpoints/{id}",

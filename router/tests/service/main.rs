@@ -3,8 +3,10 @@
 mod api;
 mod bodies;
 mod document;
+mod media;
 mod message_log;
 mod operations;
+mod preview;
 mod refusals;
 mod support;
 mod tenants;

@@ -17,11 +17,18 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tributary_base::{database::Database, on};
-use tributary_bus::{Bus, ContactId, ConversationId, EmbeddedBus, MessageId, OrganizationId};
+use tributary_base::{
+    database::Database,
+    media::{self, Home},
+    on,
+};
+use tributary_bus::{
+    Bus, ChannelId, ContactId, ConversationId, EmbeddedBus, MessageId, OrganizationId,
+    message::{Content, Degradation, DegradationCode},
+};
 use tributary_config::Settings;
 use tributary_router::{
-    api::{ApiState, MessageLog, ProviderCall, Rate, serve_api},
+    api::{ApiState, Extras, MessageLog, Preview, Previewed, ProviderCall, Rate, serve_api},
     store::Store,
 };
 use uuid::Uuid;
@@ -31,6 +38,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub const ACME: &str = "acme";
 pub const OTHER: &str = "other";
+/// A channel of [`ACME`] that is no longer configured.
+pub const REMOVED: &str = "acme-gone";
 
 /// Which database carries the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +91,34 @@ impl MessageLog for Log {
     }
 }
 
+/// Channels that carry ten characters of text: of [`ACME`] and, so that a test can tell that nobody else is answered for
+/// it, of [`OTHER`]. [`REMOVED`] is in the store only.
+struct ShortChannels;
+
+impl Preview for ShortChannels {
+    fn preview(&self, channel: &ChannelId, content: &Content) -> Option<Result<Previewed, String>> {
+        if channel.as_str() == REMOVED {
+            return None;
+        }
+        let Content::Text(text) = content else {
+            return Some(Err("only text".to_owned()));
+        };
+        let characters: Vec<char> = text.text.chars().collect();
+        let parts = characters
+            .chunks(10)
+            .map(|part| Content::text(part.iter().collect::<String>()));
+        let parts: Vec<Content> = parts.collect();
+        let degraded = (parts.len() > 1).then(|| Degradation {
+            code: DegradationCode::TextSplit,
+            detail: format!("text split into {} parts", parts.len()),
+        });
+        Some(Ok(Previewed {
+            degraded: degraded.into_iter().collect(),
+            parts,
+        }))
+    }
+}
+
 /// An answer of the API.
 #[derive(Debug)]
 pub struct Answer {
@@ -99,7 +136,8 @@ impl World {
     /// `config`: settings that differ from the defaults, as TOML.
     pub async fn start_with(kind: Kind, config: &str, rate: Rate) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let settings = tributary_config::load_text("test", config, &[])?;
+        let mut settings = tributary_config::load_text("test", config, &[])?;
+        dir.path().clone_into(&mut settings.data.dir);
         let (store_database, database) = databases(kind, &dir).await?;
         let store = Store::new(store_database, Duration::from_secs(20));
         store.migrate().await?;
@@ -111,9 +149,14 @@ impl World {
         let base = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
         let shared: Arc<dyn Bus> = Arc::clone(&bus) as Arc<dyn Bus>;
+        let address = Some(listener.local_addr()?);
         let log = Arc::new(Log::default());
-        let state = ApiState::new(store.clone(), shared, &settings, rate)
-            .with_message_log(Arc::clone(&log) as Arc<dyn MessageLog>);
+        let extras = Extras {
+            media: media::open(&Arc::new(settings.clone()), Home::Alone, address).await?,
+            message_log: Some(Arc::clone(&log) as Arc<dyn MessageLog>),
+            preview: Some(Arc::new(ShortChannels)),
+        };
+        let state = ApiState::new(store.clone(), shared, &settings, rate, extras);
         let server = tokio::spawn(serve_api(listener, state, stop.clone()));
         Ok(Self {
             acme: key_of(&store, ACME).await?,

@@ -62,6 +62,19 @@ impl Api {
         Some((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
 
+    /// Uploads a file; status and answer.
+    pub async fn upload(&self, path: &str, mime: &str, body: &'static [u8]) -> (u16, Value) {
+        let request = self
+            .client
+            .post(format!("{}{path}", self.base))
+            .bearer_auth(&self.key)
+            .header("content-type", mime)
+            .body(body);
+        let response = request.send().await.expect("the API answers");
+        let status = response.status().as_u16();
+        (status, response.json().await.unwrap_or(Value::Null))
+    }
+
     /// A call that must succeed.
     pub async fn get(&self, path: &str) -> Value {
         let (status, body) = self

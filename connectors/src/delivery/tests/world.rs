@@ -25,8 +25,9 @@ use tributary_config::{Settings, load_text};
 use super::super::DeliveryHandler;
 use crate::{
     Account, Action, Capabilities, ChannelLog, Connector, ConnectorStore, InboundSink, Ledger,
-    LoggedCall, Pace, Part, Receipt, SendContext, SendError, TextLimit,
+    LoggedCall, NoMedia, Pace, Part, Receipt, SendContext, SendError, TextLimit,
     call_log::{self, Redactor, calls_of},
+    media::AccountMedia,
     registry::OnUncertain,
     testing::{Kind, PATIENCE, database},
 };
@@ -192,6 +193,10 @@ impl World {
             sink: InboundSink::new(anybody, &channel, &settings).with_ledger(&ledger),
             channel,
             on_uncertain,
+            media: AccountMedia {
+                access: Arc::new(NoMedia),
+                fetcher: None,
+            },
         };
         let account = Arc::new(account);
         let (proven, watched) = watch::channel(Some(Instant::now()));

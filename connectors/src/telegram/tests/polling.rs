@@ -29,6 +29,7 @@ async fn updates_wait_at_telegram_while_there_is_no_bus() {
         database: None,
         bus: None,
         public_url: None,
+        media: None,
     };
     let built = registry::build(&context).expect("right settings");
     let session = built.connector.session().expect("a session");

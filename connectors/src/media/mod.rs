@@ -1,5 +1,12 @@
 //! How connectors reach the bytes of media: those of a provider, and those that are to be sent.
 
+mod access;
+mod fetch;
+mod queue;
+mod shelf;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -8,6 +15,11 @@ use futures::stream::BoxStream;
 use std::time::Duration;
 use tributary_bus::message::Media;
 use url::Url;
+
+pub(crate) use access::{AccountMedia, Outbound};
+pub(crate) use fetch::{FetchPolicy, Fetcher};
+pub use queue::FetchQueue;
+pub use shelf::MediaShelf;
 
 /// Bytes on their way.
 pub struct MediaStream {

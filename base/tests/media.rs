@@ -1,0 +1,553 @@
+//! The media store on a real folder: bounded, whole or nothing, and full disks.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tributary_base::media::{
+    ByteStream, Home, Limits, MediaBody, MediaRequest, MediaService, PutError, open, serve,
+};
+use url::Url;
+
+const LIMITS: Limits = Limits {
+    size: 20 * 1024 * 1024,
+    deadline: Duration::from_secs(20),
+};
+
+/// A transparent picture of one pixel.
+const GIF: &[u8] = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
+
+async fn store_in(folder: &Path) -> MediaService {
+    let config = format!("[data]\ndir = '{}'\n", folder.display());
+    let settings = tributary_config::load_text("test", &config, &[]).expect("settings");
+    let opened = open(&Arc::new(settings), Home::Alone, None).await;
+    opened.expect("a folder").expect("media is kept")
+}
+
+fn bytes(content: impl Into<Bytes>) -> ByteStream {
+    let content = content.into();
+    let chunks: Vec<io::Result<Bytes>> = content
+        .chunks(100_000)
+        .map(|c| Ok(Bytes::copy_from_slice(c)))
+        .collect();
+    stream::iter(chunks).boxed()
+}
+
+/// Bytes that no compression or accident makes equal.
+fn noise(size: usize, seed: u8) -> Vec<u8> {
+    let mut out = Vec::with_capacity(size + 32);
+    let mut block = Sha256::digest([seed]).to_vec();
+    while out.len() < size {
+        block = Sha256::digest(&block).to_vec();
+        out.extend_from_slice(&block);
+    }
+    out.truncate(size);
+    out
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    found
+}
+
+async fn fetch(
+    service: &MediaService,
+    url: &Url,
+    headers: &[(header::HeaderName, &str)],
+) -> Response<MediaBody> {
+    let path: Vec<String> = url
+        .path_segments()
+        .expect("a path")
+        .map(|s| {
+            percent_encoding::percent_decode_str(s)
+                .decode_utf8_lossy()
+                .into_owned()
+        })
+        .collect();
+    let [_, organization, id, name] = path.as_slice() else {
+        panic!("{url}")
+    };
+    let headers: HeaderMap = headers
+        .iter()
+        .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).expect("a value")))
+        .collect();
+    let request = MediaRequest {
+        method: &Method::GET,
+        organization,
+        id,
+        name,
+        query: url.query(),
+        headers: &headers,
+    };
+    serve(service, request).await
+}
+
+async fn body(response: Response<MediaBody>) -> Vec<u8> {
+    let chunks: Vec<Bytes> = response.into_body().try_collect().await.expect("a body");
+    chunks.concat()
+}
+
+#[tokio::test]
+async fn what_is_stored_is_served_as_it_is_and_in_parts() {
+    let dir = TempDir::new().expect("a folder");
+    let media = store_in(dir.path()).await;
+    for size in [0, 1, 5_000_000, 12_345_678] {
+        let content = noise(size, 1);
+        let stored = media
+            .store
+            .put("acme", bytes(content.clone()), None, LIMITS)
+            .await
+            .expect("stored");
+        assert_eq!(stored.id, hex::encode(Sha256::digest(&content)));
+        assert_eq!(stored.size, size as u64);
+        let url = media
+            .links
+            .link("acme", &stored.id, Some("звіт.bin"))
+            .expect("a link");
+        let response = fetch(&media, &url, &[]).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let headers = response.headers();
+        assert_eq!(headers[header::CONTENT_LENGTH], size.to_string().as_str());
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(headers[header::CONTENT_SECURITY_POLICY], "sandbox");
+        assert!(
+            headers[header::CACHE_CONTROL]
+                .to_str()
+                .expect("text")
+                .starts_with("private")
+        );
+        let disposition = headers[header::CONTENT_DISPOSITION].to_str().expect("text");
+        assert!(
+            disposition.starts_with("attachment; filename=\"____.bin\""),
+            "{disposition}"
+        );
+        assert!(
+            disposition.ends_with("filename*=UTF-8''%D0%B7%D0%B2%D1%96%D1%82.bin"),
+            "{disposition}"
+        );
+        assert!(body(response).await == content, "{size}");
+        if size < 100 {
+            continue;
+        }
+        for (range, part) in [
+            ("bytes=0-0", &content[..1]),
+            ("bytes=100-", &content[100..]),
+            ("bytes=-7", &content[size - 7..]),
+            ("bytes=5-99999999999", &content[5..]),
+        ] {
+            let response = fetch(&media, &url, &[(header::RANGE, range)]).await;
+            assert_eq!(response.status(), StatusCode::PARTIAL_CONTENT, "{range}");
+            assert!(
+                response.headers()[header::CONTENT_RANGE]
+                    .to_str()
+                    .expect("text")
+                    .ends_with(&format!("/{size}"))
+            );
+            assert!(body(response).await == part, "{range}");
+        }
+        let beyond = format!("bytes={size}-");
+        let response = fetch(&media, &url, &[(header::RANGE, &beyond)]).await;
+        assert_eq!(response.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+        let tag = format!("\"{}\"", stored.id);
+        let response = fetch(&media, &url, &[(header::IF_NONE_MATCH, &tag)]).await;
+        assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
+    }
+    assert_eq!(
+        files(&dir.path().join("media")).len(),
+        4,
+        "nothing but the media"
+    );
+}
+
+#[tokio::test]
+async fn only_harmless_pictures_are_shown_in_place() {
+    let dir = TempDir::new().expect("a folder");
+    let media = store_in(dir.path()).await;
+    let stored = media
+        .store
+        .put("acme", bytes(GIF), Some("text/html"), LIMITS)
+        .await
+        .expect("stored");
+    assert_eq!(
+        (stored.mime.as_str(), stored.pixels),
+        ("image/gif", Some((1, 1)))
+    );
+    assert_eq!(
+        media
+            .store
+            .describe("acme", &stored.id)
+            .await
+            .expect("read"),
+        Some(stored.clone())
+    );
+    for (content, declared, how, kind) in [
+        (GIF, "text/html", "inline", "image/gif"),
+        (
+            b"<svg onload='alert(1)'/>".as_slice(),
+            "image/png",
+            "attachment",
+            "image/svg+xml",
+        ),
+        (
+            b"<!DOCTYPE html><script>alert(1)</script>",
+            "image/jpeg",
+            "attachment",
+            "text/html",
+        ),
+        (
+            b"just words",
+            "image/png",
+            "attachment",
+            "text/plain; charset=utf-8",
+        ),
+    ] {
+        let stored = media
+            .store
+            .put("acme", bytes(content), Some(declared), LIMITS)
+            .await
+            .expect("stored");
+        let url = media
+            .links
+            .link("acme", &stored.id, Some("a.png"))
+            .expect("a link");
+        let response = fetch(&media, &url, &[]).await;
+        assert_eq!(response.headers()[header::CONTENT_TYPE], kind);
+        assert!(
+            response.headers()[header::CONTENT_DISPOSITION]
+                .to_str()
+                .expect("text")
+                .starts_with(how),
+            "{kind}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn links_reach_nothing_of_another_organization() {
+    let dir = TempDir::new().expect("a folder");
+    let media = store_in(dir.path()).await;
+    let stored = media
+        .store
+        .put("acme", bytes(GIF), None, LIMITS)
+        .await
+        .expect("stored");
+    assert_eq!(
+        media
+            .store
+            .describe("other", &stored.id)
+            .await
+            .expect("read"),
+        None
+    );
+    let url = media.links.link("other", &stored.id, None).expect("a link");
+    assert_eq!(
+        fetch(&media, &url, &[]).await.status(),
+        StatusCode::NOT_FOUND
+    );
+    let url = media.links.link("acme", &stored.id, None).expect("a link");
+    let moved = Url::parse(&url.as_str().replace("/acme/", "/other/")).expect("a URL");
+    let refused = fetch(&media, &moved, &[]).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert_eq!(refused.headers()[header::CACHE_CONTROL], "no-store");
+    for (organization, id) in [
+        ("..", stored.id.as_str()),
+        ("acme", ".."),
+        ("_incoming", &stored.id),
+        ("acme", ""),
+    ] {
+        assert_eq!(
+            media.store.describe(organization, id).await.expect("read"),
+            None
+        );
+    }
+}
+
+#[tokio::test]
+async fn too_much_too_slow_and_broken_leave_nothing() {
+    let dir = TempDir::new().expect("a folder");
+    let media = store_in(dir.path()).await;
+    let small = Limits {
+        size: 6_000_000,
+        ..LIMITS
+    };
+    // Endless: only a check while it streams can end it.
+    let endless = stream::repeat_with(|| Ok(Bytes::from(vec![7; 64 * 1024]))).boxed();
+    let error = media
+        .store
+        .put("acme", endless, None, small)
+        .await
+        .expect_err("too large");
+    assert!(
+        matches!(error, PutError::TooLarge { limit: 6_000_000 }),
+        "{error}"
+    );
+    let hanging = bytes(noise(6_000_000, 2)).chain(stream::pending()).boxed();
+    let quick = Limits {
+        deadline: Duration::from_millis(300),
+        ..LIMITS
+    };
+    let error = media
+        .store
+        .put("acme", hanging, None, quick)
+        .await
+        .expect_err("too slow");
+    assert!(matches!(error, PutError::Slow(_)), "{error}");
+    let cut = bytes(noise(6_000_000, 3))
+        .chain(stream::once(async {
+            Err(io::Error::from(io::ErrorKind::ConnectionReset))
+        }))
+        .boxed();
+    let error = media
+        .store
+        .put("acme", cut, None, LIMITS)
+        .await
+        .expect_err("cut");
+    assert!(matches!(error, PutError::Source(_)), "{error}");
+    assert_eq!(files(&dir.path().join("media")), [PathBuf::new(); 0]);
+    assert_eq!(
+        media.store.trouble(),
+        None,
+        "none of it is the store's fault"
+    );
+}
+
+#[tokio::test]
+async fn the_same_bytes_at_the_same_time_are_one_object() {
+    let dir = TempDir::new().expect("a folder");
+    let media = store_in(dir.path()).await;
+    for content in [noise(10, 4), noise(7_000_000, 4)] {
+        let uploads = (0..6).map(|_| {
+            media
+                .store
+                .put("acme", bytes(content.clone()), None, LIMITS)
+        });
+        let stored = futures::future::try_join_all(uploads)
+            .await
+            .expect("all stored");
+        assert!(stored.iter().all(|one| *one == stored[0]));
+        let found = media
+            .store
+            .read("acme", &stored[0].id, tributary_base::media::Slice::All)
+            .await;
+        let found = found.expect("read").expect("there");
+        let back: Vec<Bytes> = found.body.try_collect().await.expect("whole");
+        assert!(back.concat() == content);
+    }
+    assert_eq!(files(&dir.path().join("media")).len(), 2);
+}
+
+#[tokio::test]
+async fn the_key_is_made_once_and_kept_to_ourselves() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().expect("a folder");
+    let openings = futures::future::join_all((0..8).map(|_| store_in(dir.path()))).await;
+    let id = "0".repeat(64);
+    let url = openings[0].links.link("acme", &id, None).expect("a link");
+    for opened in &openings {
+        let query = url.query();
+        assert_eq!(
+            opened.links.verify("acme", &id, "file", query),
+            Ok(()),
+            "one key for all"
+        );
+    }
+    let path = dir.path().join("media.key");
+    let mode = std::fs::metadata(&path)
+        .expect("a key")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(files(dir.path()), [path.clone()], "no drafts are left");
+    let config = format!("[data]\ndir = '{}'\n", dir.path().display());
+    let settings = Arc::new(tributary_config::load_text("test", &config, &[]).expect("settings"));
+    assert!(
+        open(&settings, Home::Fleet, None)
+            .await
+            .expect("opened")
+            .is_none(),
+        "a fleet says where"
+    );
+    std::fs::write(&path, "short").expect("written");
+    let error = open(&settings, Home::Alone, None)
+        .await
+        .expect_err("no key")
+        .to_string();
+    assert!(
+        error.contains("media.key") && error.contains("media.signing_key"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_crash_left_is_swept_and_nothing_else() {
+    let dir = TempDir::new().expect("a folder");
+    let media = store_in(dir.path()).await;
+    let stored = media
+        .store
+        .put("acme", bytes(GIF), None, LIMITS)
+        .await
+        .expect("stored");
+    let incoming = dir.path().join("media/_incoming");
+    for name in ["0123", "4567#1"] {
+        std::fs::write(incoming.join(name), "half").expect("written");
+    }
+    let day = Duration::from_secs(24 * 3600);
+    assert_eq!(
+        media.store.sweep_abandoned(day).await.expect("swept"),
+        0,
+        "may still be written"
+    );
+    let yesterday = SystemTime::now() - 2 * day;
+    for name in ["0123", "4567#1"] {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(incoming.join(name))
+            .expect("open");
+        file.set_modified(yesterday).expect("older");
+    }
+    assert_eq!(media.store.sweep_abandoned(day).await.expect("swept"), 2);
+    assert!(
+        media
+            .store
+            .describe("acme", &stored.id)
+            .await
+            .expect("read")
+            .is_some()
+    );
+
+    let object = dir.path().join("media/acme").join(&stored.id);
+    let age = |path: &Path| {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(path)
+            .expect("open");
+        file.set_modified(yesterday).expect("older");
+    };
+    age(&object);
+    media
+        .store
+        .put("acme", bytes(GIF), None, LIMITS)
+        .await
+        .expect("stored again");
+    assert_eq!(
+        media.store.sweep_older(day).await.expect("swept"),
+        0,
+        "stored again is young again"
+    );
+    age(&object);
+    assert_eq!(media.store.sweep_older(day).await.expect("swept"), 1);
+    assert_eq!(
+        media
+            .store
+            .describe("acme", &stored.id)
+            .await
+            .expect("read"),
+        None
+    );
+}
+
+/// A disk of its own, as small as wanted; needs the right to mount.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn of_mebibytes(size: u32) -> Option<Self> {
+        let path = std::env::temp_dir().join(format!("tributary-media-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&path).ok()?;
+        let option = format!("size={size}m");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &option, "tmpfs"])
+            .arg(&path)
+            .output();
+        let disk = Self(path);
+        mounted
+            .is_ok_and(|output| output.status.success())
+            .then_some(disk)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg(&self.0).output());
+        drop(std::fs::remove_dir(&self.0));
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_leaves_nothing_half_stored() {
+    let Some(disk) = Disk::of_mebibytes(16) else {
+        eprintln!("skipped: a disk of its own needs the right to mount");
+        return;
+    };
+    let media = store_in(&disk.0).await;
+    let kept = media
+        .store
+        .put("acme", bytes(noise(6_000_000, 5)), None, LIMITS)
+        .await
+        .expect("fits");
+    for size in [12_000_000, 15_000_000] {
+        let error = media
+            .store
+            .put("acme", bytes(noise(size, 6)), None, LIMITS)
+            .await
+            .expect_err("full");
+        assert!(matches!(error, PutError::Full), "{error}");
+        assert!(
+            media
+                .store
+                .trouble()
+                .is_some_and(|trouble| trouble.contains("full"))
+        );
+        assert_eq!(files(&disk.0.join("media")).len(), 1, "nothing half stored");
+    }
+    // Small ones are written in one go, until there is no space for one.
+    let mut small = 0;
+    loop {
+        let put = media
+            .store
+            .put("acme", bytes(noise(900_000, 10 + small)), None, LIMITS)
+            .await;
+        match put {
+            Ok(_) => small += 1,
+            Err(error) => {
+                assert!(matches!(error, PutError::Full), "{error}");
+                break;
+            }
+        }
+    }
+    assert_eq!(files(&disk.0.join("media")).len(), 1 + usize::from(small));
+    assert!(
+        media
+            .store
+            .describe("acme", &kept.id)
+            .await
+            .expect("read")
+            .is_some(),
+        "what was there is there"
+    );
+    std::fs::remove_file(disk.0.join("media/acme").join(&kept.id)).expect("space again");
+    media
+        .store
+        .put("acme", bytes(noise(900_000, 200)), None, LIMITS)
+        .await
+        .expect("works again");
+    assert_eq!(media.store.trouble(), None);
+}
