@@ -14,30 +14,48 @@ const CHAT_PAUSE: Duration = Duration::from_secs(3);
 pub(super) enum Class {
     Failed(SendError),
     /// What was wanted is so already.
-    Success,
+    Unchanged,
+    /// What was to be deleted is not there.
+    Absent,
     /// Send once more without formatting.
     Plain,
     /// Send once more without naming the message that is answered.
     WithoutReply,
+    /// Send once more with the bytes instead of their handle.
+    BadHandle,
     /// The group has this id now; send there.
     Migrated(i64),
 }
 
-/// `description` contains (in lower case) -> the recipient, for ever.
-const UNREACHABLE: [&str; 13] = [
+/// How long to wait for a file that Telegram cannot read right now: 5 to 60 s.
+const FILE_PAUSE: Duration = Duration::from_secs(10);
+
+/// `description` contains (in lower case) -> the recipient, for ever. What a chat only forbids (voice messages, a closed
+/// topic) is not here: the contact is not gone for it.
+const UNREACHABLE: [&str; 14] = [
     "chat not found",
     "peer_id_invalid",
     "private chat not found",
     "group is deactivated",
     "user not found",
-    "voice_messages_forbidden",
-    "not enough rights",
     "have no rights to send",
     "need administrator rights",
     "message thread not found",
-    "topic_closed",
     "bot was kicked",
     "user is deactivated",
+    "business connection not found",
+    "business_connection_invalid",
+    "business_peer_invalid",
+    "business_peer_usage_missing",
+];
+
+/// A handle that this bot cannot use, or not for this kind of file.
+const BAD_HANDLE: [&str; 5] = [
+    "wrong file identifier",
+    "wrong remote file identifier",
+    "wrong file_id",
+    "can't use file of type",
+    "type of file mismatch",
 ];
 
 /// Classifies a failed call.
@@ -50,6 +68,10 @@ pub(super) fn classify(error: &CallError) -> Class {
             reason: reason.clone(),
         }),
         CallError::Refused(refusal) => refused(refusal),
+        // The sender has an answer of its own to it.
+        CallError::Unread(error) => Class::Failed(SendError::Unavailable {
+            reason: error.to_string(),
+        }),
     }
 }
 
@@ -92,12 +114,23 @@ fn bad_request(refusal: &Refusal) -> Class {
         return Class::WithoutReply;
     }
     if says("message is not modified") {
-        return Class::Success;
+        return Class::Unchanged;
+    }
+    if says("message to delete not found") {
+        return Class::Absent;
+    }
+    if says("file is temporarily unavailable") {
+        // It is the file's trouble and not the account's: only this chat waits.
+        return Class::Failed(SendError::RateLimited {
+            retry_after: Some(FILE_PAUSE),
+            scope: Scope::Recipient,
+        });
+    }
+    if BAD_HANDLE.into_iter().any(says) {
+        return Class::BadHandle;
     }
     Class::Failed(if UNREACHABLE.into_iter().any(says) {
         SendError::Unreachable { code, reason }
-    } else if says("file is temporarily unavailable") {
-        SendError::Unavailable { reason }
     } else {
         SendError::Rejected { code, reason }
     })
@@ -126,7 +159,9 @@ mod tests {
             Class::Failed(SendError::Unavailable { .. }) => "unavailable",
             Class::Failed(SendError::Uncertain { .. }) => "uncertain",
             Class::Failed(SendError::Misconfigured { .. }) => "misconfigured",
-            Class::Success => "success",
+            Class::Unchanged => "unchanged",
+            Class::Absent => "absent",
+            Class::BadHandle => "bad handle",
             Class::Plain => "plain",
             Class::WithoutReply => "without reply",
             Class::Migrated(_) => "migrated",
@@ -169,12 +204,12 @@ mod tests {
                 "Bad Request: private chat not found",
                 "Bad Request: group is deactivated",
                 "Bad Request: user not found",
-                "Bad Request: VOICE_MESSAGES_FORBIDDEN",
-                "Bad Request: not enough rights to send text messages to the chat",
                 "Bad Request: have no rights to send a message",
                 "Bad Request: need administrator rights in the channel chat",
                 "Bad Request: message thread not found",
-                "Bad Request: TOPIC_CLOSED",
+                "Bad Request: business connection not found",
+                "Bad Request: BUSINESS_CONNECTION_INVALID",
+                "Bad Request: BUSINESS_PEER_INVALID",
             ],
             "unreachable",
         ),
@@ -188,14 +223,29 @@ mod tests {
             &["Bad Request: message to be replied not found"],
             "without reply",
         ),
-        (400, &["Bad Request: message is not modified"], "success"),
+        (
+            400,
+            &[
+                "Bad Request: message is not modified: specified new message content and reply markup are exactly the same",
+            ],
+            "unchanged",
+        ),
+        (400, &["Bad Request: message to delete not found"], "absent"),
+        (
+            400,
+            &[
+                "Bad Request: wrong file identifier/HTTP URL specified",
+                "Bad Request: wrong remote file identifier specified: Wrong padding in the string",
+                "Bad Request: can't use file of type Document as Photo",
+            ],
+            "bad handle",
+        ),
         (
             400,
             &[
                 "Bad Request: message text is empty",
                 "Bad Request: message is too long",
                 "Bad Request: message caption is too long",
-                "Bad Request: wrong file identifier/HTTP URL specified",
                 "Bad Request: failed to get HTTP URL content",
                 "Bad Request: wrong type of the web page content",
                 "Bad Request: PHOTO_INVALID_DIMENSIONS",
@@ -206,8 +256,11 @@ mod tests {
                 "Bad Request: reply markup is too long",
                 "Bad Request: message can't be edited",
                 "Bad Request: message to edit not found",
-                "Bad Request: message to delete not found",
                 "Bad Request: message can't be deleted",
+                "Bad Request: media group must include 2-10 items",
+                "Bad Request: VOICE_MESSAGES_FORBIDDEN",
+                "Bad Request: not enough rights to send text messages to the chat",
+                "Bad Request: TOPIC_CLOSED",
                 "Bad Request: query is too old and response timeout expired or query ID is invalid",
                 "Bad Request: something new",
             ],
@@ -216,7 +269,7 @@ mod tests {
         (
             400,
             &["Bad Request: file is temporarily unavailable"],
-            "unavailable",
+            "limited Some(10s) Recipient",
         ),
         (413, &["Request Entity Too Large", ""], "rejected"),
         (

@@ -1,6 +1,6 @@
 //! Settings of a bot.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
@@ -20,8 +20,19 @@ pub struct Config {
     pub api_url: Url,
     /// What Telegram sends along with each webhook; empty: derived from the token.
     pub secret_token: Secret,
+    /// Taken as well: the one before, while webhooks with it are still on their way.
+    pub previous_secret_token: Secret,
+    /// Whether what is written in groups makes conversations.
+    pub groups: Listen,
+    /// Whether what is posted in channels makes conversations.
+    pub channels: Listen,
+    /// Where the files of an own Bot API server in local mode can be read; `None`: no local mode.
+    pub local_files: Option<PathBuf>,
     /// Webhooks at once, 1 to 100.
     pub webhook_connections: u32,
+    /// How often the webhook is compared with what is wanted, and its health looked at.
+    #[serde(with = "tributary_config::duration")]
+    pub webhook_check: Duration,
     /// Messages a second, to all chats together.
     pub rate_per_second: f64,
     /// Messages a second to one person, and how many at once.
@@ -38,7 +49,12 @@ impl Default for Config {
             token: Secret::default(),
             api_url: api_url(),
             secret_token: Secret::default(),
+            previous_secret_token: Secret::default(),
+            groups: Listen::Ignore,
+            channels: Listen::Ignore,
+            local_files: None,
             webhook_connections: 40,
+            webhook_check: Duration::from_secs(60),
             rate_per_second: 30.0,
             chat_rate_per_second: 1.0,
             chat_burst: 3,
@@ -50,6 +66,16 @@ impl Default for Config {
 #[expect(clippy::expect_used, reason = "a constant")]
 fn api_url() -> Url {
     Url::parse("https://api.telegram.org").expect("a valid URL")
+}
+
+/// Whether what is written somewhere makes conversations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Listen {
+    /// It is named as `unsupported`, and that is all.
+    #[default]
+    Ignore,
+    On,
 }
 
 /// The three rates of a bot.
@@ -80,15 +106,33 @@ impl Config {
         if !matches!(self.api_url.scheme(), "http" | "https") || self.api_url.host().is_none() {
             wrong("api_url", "must start with https:// or http://");
         }
-        let secret = self.secret_token.expose();
-        if secret.len() > 256 || !secret.bytes().all(is_secret_byte) {
+        for (key, secret) in [
+            ("secret_token", &self.secret_token),
+            ("previous_secret_token", &self.previous_secret_token),
+        ] {
+            let secret = secret.expose();
+            if secret.len() > 256 || !secret.bytes().all(is_secret_byte) {
+                wrong(
+                    key,
+                    "must be 1 to 256 of A-Z, a-z, 0-9, \"_\" and \"-\"; leave it out to have one derived",
+                );
+            }
+        }
+        if self
+            .local_files
+            .as_ref()
+            .is_some_and(|path| !path.is_absolute())
+        {
             wrong(
-                "secret_token",
-                "must be 1 to 256 of A-Z, a-z, 0-9, \"_\" and \"-\"; leave it out to have one derived",
+                "local_files",
+                "must be an absolute path, such as /var/lib/telegram-bot-api",
             );
         }
         if !(1..=100).contains(&self.webhook_connections) {
             wrong("webhook_connections", "must be 1 to 100");
+        }
+        if self.webhook_check.is_zero() {
+            wrong("webhook_check", "must be above 0");
         }
         let second = Duration::from_secs(1);
         // A second's worth at once keeps up with the rate; a group may use up its minute.
@@ -116,6 +160,12 @@ impl Config {
             }),
             _ => Err(problems),
         }
+    }
+
+    /// The bot's own id: the digits of its token.
+    pub(super) fn bot_id(&self) -> i64 {
+        let digits = self.token.expose().split(':').next();
+        digits.and_then(|id| id.parse().ok()).unwrap_or_default()
     }
 
     /// What every webhook of this account must carry. Derived from the token it is the same at every worker.

@@ -7,7 +7,7 @@ use super::wire;
 /// Entities of one message that Telegram looks at (undocumented; about 100).
 const MOST: usize = 100;
 
-/// What Telegram found or was given, counted in characters. Kinds without a normalized counterpart (spoiler, custom
+/// What Telegram found or was given, counted in characters. Kinds without a normalized counterpart (custom
 /// emoji, dates) are left out; their text stays.
 pub(super) fn to_normalized(text: &str, entities: &[wire::Entity]) -> Vec<Entity> {
     let starts = Positions::of(text);
@@ -37,7 +37,9 @@ fn normalized_kind(entity: &wire::Entity) -> Option<EntityKind> {
         "strikethrough" => EntityKind::Strikethrough,
         "spoiler" => EntityKind::Spoiler,
         "code" => EntityKind::Code,
-        "pre" => EntityKind::Pre { language: None },
+        "pre" => EntityKind::Pre {
+            language: entity.language.clone(),
+        },
         "blockquote" | "expandable_blockquote" => EntityKind::Quote,
         "text_link" => EntityKind::Link {
             url: entity.url.clone()?,
@@ -73,31 +75,38 @@ pub(super) fn to_wire(text: &str, entities: &[Entity]) -> Vec<wire::Entity> {
     entities
         .iter()
         .filter_map(|entity| {
-            let (kind, url) = wire_kind(&entity.kind)?;
+            let kind = wire_kind(&entity.kind)?;
             let from = at(entity.offset);
             let to = at(entity.offset.saturating_add(entity.length));
             (from < to).then(|| wire::Entity {
                 kind: kind.to_owned(),
                 offset: i64::try_from(from).unwrap_or(i64::MAX),
                 length: i64::try_from(to - from).unwrap_or(i64::MAX),
-                url,
+                url: match &entity.kind {
+                    EntityKind::Link { url } => Some(url.clone()),
+                    _ => None,
+                },
+                language: match &entity.kind {
+                    EntityKind::Pre { language } => language.clone(),
+                    _ => None,
+                },
             })
         })
         .take(MOST)
         .collect()
 }
 
-fn wire_kind(kind: &EntityKind) -> Option<(&'static str, Option<String>)> {
+fn wire_kind(kind: &EntityKind) -> Option<&'static str> {
     Some(match kind {
-        EntityKind::Bold => ("bold", None),
-        EntityKind::Italic => ("italic", None),
-        EntityKind::Underline => ("underline", None),
-        EntityKind::Strikethrough => ("strikethrough", None),
-        EntityKind::Spoiler => ("spoiler", None),
-        EntityKind::Code => ("code", None),
-        EntityKind::Pre { .. } => ("pre", None),
-        EntityKind::Quote => ("blockquote", None),
-        EntityKind::Link { url } => ("text_link", Some(url.clone())),
+        EntityKind::Bold => "bold",
+        EntityKind::Italic => "italic",
+        EntityKind::Underline => "underline",
+        EntityKind::Strikethrough => "strikethrough",
+        EntityKind::Spoiler => "spoiler",
+        EntityKind::Code => "code",
+        EntityKind::Pre { .. } => "pre",
+        EntityKind::Quote => "blockquote",
+        EntityKind::Link { .. } => "text_link",
         EntityKind::Url
         | EntityKind::Email
         | EntityKind::Phone
@@ -151,7 +160,7 @@ mod tests {
             kind: kind.to_owned(),
             offset,
             length,
-            url: None,
+            ..wire::Entity::default()
         }
     }
 

@@ -1,12 +1,15 @@
-//! Telegram bots: text both ways, long polling or webhook, `/start` links, blocks. Everything else that a person can
-//! send arrives as `unsupported` with its name.
+//! Telegram bots: every kind of message both ways, long polling or webhook, private chats, business chats, and groups and
+//! channels where an account wants them.
 
+mod address;
+mod carries;
 mod classify;
 mod client;
 mod config;
 mod entities;
+mod files;
 mod inbound;
-mod kinds;
+mod moves;
 mod outbound;
 mod session;
 #[cfg(test)]
@@ -14,31 +17,46 @@ mod tests;
 mod webhook;
 mod wire;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::Utc;
 use tokio_util::sync::CancellationToken;
-use tributary_bus::{Address, ChannelId};
+use tributary_bus::{
+    Address, ChannelId,
+    message::{Inbound, Raw},
+};
 use tributary_config::{Problem, Secret};
 
 use crate::{
-    Bucket, Buckets, Capabilities, Connector, Context, Factory, InboundSink, Pace, Part, Receipt,
-    ReceiveError, Received, SendContext, SendError, Session, TextLimit, Webhook,
+    Action, Bucket, Buckets, Capabilities, Connector, Context, Factory, FetchError, InboundSink,
+    MediaSource, MediaStream, Pace, Part, Receipt, ReceiveError, Received, Replay, SendContext,
+    SendError, Session, Webhook,
 };
+use address::Place;
 use client::Client;
 use config::Config;
-
-/// Longest text of one message. Counted after parsing of markup; UTF-16 units are the strictest reading.
-const TEXT_LIMIT: usize = 4096;
+use inbound::{Reader, to_events};
+use moves::Moves;
+use outbound::{Limits, Memory, Sender};
 
 /// One bot.
 pub(crate) struct Telegram {
     capabilities: Capabilities,
     client: Arc<Client>,
-    memory: outbound::Memory,
+    memory: Arc<Memory>,
+    moves: Arc<Moves>,
+    limits: Limits,
+    local_files: Option<PathBuf>,
     way: session::Way,
-    secret: Secret,
+    /// What webhooks carry: the wanted one, and perhaps the one before.
+    secrets: Vec<Secret>,
     account: Bucket,
     chats: Buckets,
     groups: Buckets,
@@ -54,6 +72,7 @@ impl Factory for Telegram {
         let client = Client::new(&config.api_url, config.token.clone())
             .map_err(|reason| vec![Problem::new(path, reason)])?;
         let client = Arc::new(client);
+        let channel = ChannelId(context.channel.id.clone());
         let secret = config.secret_of(&context.channel.id);
         let webhook = context
             .public_url
@@ -63,20 +82,51 @@ impl Factory for Telegram {
                 secret: secret.clone(),
                 connections: config.webhook_connections,
             });
+        let limits = match config.local_files {
+            Some(_) => Limits::LOCAL,
+            None => Limits::CLOUD,
+        };
+        let moves = Arc::new(Moves::new(channel.clone(), context.database.clone()));
+        let memory = Arc::new(Memory::default());
         Ok(Arc::new(Self {
-            capabilities: Capabilities::text_only(TextLimit::Utf16Units(TEXT_LIMIT)),
+            capabilities: carries::capabilities(limits),
             way: session::Way {
                 client: Arc::clone(&client),
-                channel: ChannelId(context.channel.id.clone()),
+                reader: Reader {
+                    channel: channel.clone(),
+                    bot: config.bot_id(),
+                    groups: config.groups,
+                    channels: config.channels,
+                },
+                moves: Arc::clone(&moves),
+                memory: Arc::clone(&memory),
+                channel,
+                look_every: config.webhook_check,
                 webhook,
             },
             client,
-            memory: outbound::Memory::default(),
-            secret,
+            memory,
+            moves,
+            limits,
+            secrets: vec![secret, config.previous_secret_token],
+            local_files: config.local_files,
             account: Bucket::new(rates.account),
             chats: Buckets::new(rates.chat),
             groups: Buckets::new(rates.group),
         }))
+    }
+}
+
+impl Telegram {
+    fn sender<'a>(&'a self, context: &'a SendContext) -> Sender<'a> {
+        Sender {
+            client: &self.client,
+            memory: &self.memory,
+            moves: &self.moves,
+            limits: self.limits,
+            context,
+            deadline: Instant::now() + context.deadline,
+        }
     }
 }
 
@@ -87,7 +137,27 @@ impl Connector for Telegram {
     }
 
     async fn send(&self, part: &Part, context: &SendContext) -> Result<Receipt, SendError> {
-        outbound::send(&self.client, &self.memory, part, context).await
+        self.sender(context).send(part).await
+    }
+
+    async fn act(&self, action: &Action, context: &SendContext) -> Result<(), SendError> {
+        outbound::act(&self.sender(context), action).await
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let webhook = self.secrets.iter().map(Secret::expose);
+        let all = std::iter::once(self.client.token()).chain(webhook);
+        all.filter(|secret| !secret.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn media(&self) -> Option<&dyn MediaSource> {
+        Some(self)
+    }
+
+    fn replay(&self) -> Option<&dyn Replay> {
+        Some(self)
     }
 
     fn webhook(&self) -> Option<&dyn Webhook> {
@@ -110,7 +180,9 @@ impl Webhook for Telegram {
         request: http::Request<Bytes>,
         _peer: IpAddr,
     ) -> Result<Received, ReceiveError> {
-        webhook::receive(&self.way.channel, &self.secret, &request)
+        let mut translated = webhook::receive(&self.way.reader, &self.secrets, &request)?;
+        self.way.note(&mut translated).await?;
+        Ok(webhook::received(translated))
     }
 }
 
@@ -125,13 +197,39 @@ impl Session for Telegram {
     }
 }
 
+#[async_trait]
+impl MediaSource for Telegram {
+    async fn open(&self, source: &str) -> Result<MediaStream, FetchError> {
+        files::open(&self.client, self.local_files.as_deref(), source).await
+    }
+}
+
+impl Replay for Telegram {
+    fn read(&self, raw: &Raw) -> Result<Vec<Inbound>, ReceiveError> {
+        if raw.media_type != "application/json" {
+            return Err(ReceiveError::Malformed(format!(
+                "a payload of Telegram is JSON, not {}",
+                raw.media_type
+            )));
+        }
+        let mut events = to_events(&self.way.reader, &raw.body, Utc::now()).events;
+        self.moves.settle_known(&mut events);
+        Ok(events)
+    }
+}
+
 impl Pace for Telegram {
     fn recipient(&self, to: &Address) -> Result<(), Duration> {
-        // Groups and channels have negative ids or names.
-        if to.as_str().starts_with(['-', '@']) {
-            self.groups.take(to)
-        } else {
-            self.chats.take(to)
+        match Place::parse(to) {
+            // Topics of a group share its limit.
+            Some(place) if !place.is_private() => {
+                let chat = Place {
+                    thread: None,
+                    ..place
+                };
+                self.groups.take(&chat.address())
+            }
+            Some(_) | None => self.chats.take(to),
         }
     }
 

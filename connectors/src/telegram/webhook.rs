@@ -8,12 +8,11 @@ use chrono::Utc;
 use http::{HeaderValue, Method, Request, Response, header};
 use serde::Serialize;
 use subtle::ConstantTimeEq;
-use tributary_bus::ChannelId;
 use tributary_config::Secret;
 
 use super::{
     config::keyed_hash,
-    inbound::{Translated, to_events},
+    inbound::{Reader, Translated, to_events},
     wire::AnswerCallbackQuery,
 };
 use crate::{ReceiveError, Received};
@@ -34,36 +33,44 @@ pub(super) fn address(public_url: &url::Url, secret: &Secret) -> String {
     )
 }
 
-/// Verifies and translates one request.
+/// Verifies and translates one request; any of the secrets will do.
 pub(super) fn receive(
-    channel: &ChannelId,
-    secret: &Secret,
+    reader: &Reader,
+    secrets: &[Secret],
     request: &Request<Bytes>,
-) -> Result<Received, ReceiveError> {
+) -> Result<Translated, ReceiveError> {
     let path = request.uri().path().trim_end_matches('/');
     if request.method() != Method::POST || path.rsplit('/').next() != Some(PATH) {
         return Err(ReceiveError::NotFound);
     }
-    verify(secret, request)?;
+    verify(secrets, request)?;
     let raw = String::from_utf8_lossy(request.body());
-    let Translated { events, answer } = to_events(channel, &raw, Utc::now());
-    Ok(Received {
-        events,
+    Ok(to_events(reader, &raw, Utc::now()))
+}
+
+/// What is published, and the answer after it.
+pub(super) fn received(translated: Translated) -> Received {
+    Received {
+        events: translated.events,
         receipts: Vec::new(),
-        reply: reply(answer),
-    })
+        reply: reply(translated.answer),
+    }
 }
 
 /// In constant time; a missing secret is a wrong one, and so is every one while none is configured.
-fn verify(secret: &Secret, request: &Request<Bytes>) -> Result<(), ReceiveError> {
-    let expected = secret.expose().as_bytes();
+fn verify(secrets: &[Secret], request: &Request<Bytes>) -> Result<(), ReceiveError> {
     let given = request
         .headers()
         .get(HEADER)
         .map_or(&[][..], HeaderValue::as_bytes)
         .trim_ascii();
-    let equal: bool = expected.ct_eq(given).into();
-    if equal && !expected.is_empty() {
+    let mut right = false;
+    for secret in secrets {
+        let expected = secret.expose().as_bytes();
+        let equal: bool = expected.ct_eq(given).into();
+        right |= equal && !expected.is_empty();
+    }
+    if right {
         Ok(())
     } else {
         Err(ReceiveError::Unauthorized)
@@ -99,7 +106,18 @@ fn reply(answer: Option<AnswerCallbackQuery>) -> Response<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tributary_bus::ChannelId;
+
+    use super::{super::config::Listen, *};
+
+    fn reader() -> Reader {
+        Reader {
+            channel: ChannelId::from("shop"),
+            bot: 123_456_789,
+            groups: Listen::Ignore,
+            channels: Listen::Ignore,
+        }
+    }
 
     fn answer(header: Option<&str>, configured: &str) -> Result<(), String> {
         let mut request = Request::post("https://x.example/channels/shop/webhook?v=1");
@@ -109,9 +127,13 @@ mod tests {
         let request = request
             .body(Bytes::from_static(b"{\"update_id\":1,\"poll\":{}}"))
             .expect("a request");
-        receive(&ChannelId::from("shop"), &Secret::new(configured), &request)
-            .map(drop)
-            .map_err(|error| error.to_string())
+        receive(
+            &reader(),
+            &[Secret::new("older_one"), Secret::new(configured)],
+            &request,
+        )
+        .map(drop)
+        .map_err(|error| error.to_string())
     }
 
     /// The test vectors of the provider's facts.
@@ -121,6 +143,7 @@ mod tests {
         let wrong = Err("signature or secret is wrong".to_owned());
         assert_eq!(answer(Some("s3cr3t_Token-acc7"), secret), Ok(()));
         assert_eq!(answer(Some("s3cr3t_Token-acc7 "), secret), Ok(()));
+        assert_eq!(answer(Some("older_one"), secret), Ok(()), "the one before");
         assert_eq!(answer(Some("s3cr3t_token-acc7"), secret), wrong);
         assert_eq!(answer(Some("s3cr3t_Token-acc"), secret), wrong);
         assert_eq!(answer(Some(""), secret), wrong);
@@ -136,8 +159,8 @@ mod tests {
             .header(HEADER, "secret")
             .body(Bytes::from_static(press))
             .expect("a request");
-        let secret = Secret::new("secret");
-        let received = receive(&ChannelId::from("shop"), &secret, &request).expect("taken");
+        let secrets = [Secret::new("secret")];
+        let received = received(receive(&reader(), &secrets, &request).expect("taken"));
         assert_eq!(
             received.reply.headers()[header::CONTENT_TYPE],
             "application/json"
@@ -166,7 +189,7 @@ mod tests {
             Request::post("https://x.example/channels/shop/other"),
         ] {
             let request = request.body(Bytes::new()).expect("a request");
-            let result = receive(&ChannelId::from("shop"), &Secret::new("s"), &request);
+            let result = receive(&reader(), &[Secret::new("s")], &request);
             assert!(matches!(result, Err(ReceiveError::NotFound)));
         }
     }

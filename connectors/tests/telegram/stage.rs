@@ -14,8 +14,8 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tributary_base::database::Database;
 use tributary_bus::{
-    Address, Bus, ChannelId, ConversationId, Destination, EmbeddedBus, Envelope, Group, Lane,
-    LaneSpec, MessageId, OrganizationId, Publication, Workers,
+    Address, Bus, ChannelId, ConversationId, Destination, EmbeddedBus, Envelope, EventId, Group,
+    Lane, LaneSpec, MessageId, OrganizationId, Payload, Publication, Workers,
     message::{
         ChannelHealth, ContactLeft, Content, DeliverySend, Inbound, MessageReceived, MessageStatus,
         Priority,
@@ -23,7 +23,8 @@ use tributary_bus::{
 };
 use tributary_config::{Settings, load_text};
 use tributary_connectors::{
-    Accounts, ConnectorAttendant, ConnectorStore, Ledger, server::serve_ingress,
+    Accounts, Connector, ConnectorAttendant, ConnectorStore, Context, Ledger, registry,
+    server::serve_ingress,
 };
 use tributary_simulators::telegram::{Options, TelegramSimulator};
 
@@ -102,6 +103,16 @@ impl Stage {
 
     /// Starts a connector process with its ingress.
     pub async fn worker(&self, way: Way) -> Worker {
+        let worker = self.start(way).await;
+        if way == Way::Webhook {
+            self.until("a webhook", || self.telegram.first_bot().webhook_url())
+                .await;
+        }
+        worker
+    }
+
+    /// The same, whatever becomes of its webhook.
+    pub async fn start(&self, way: Way) -> Worker {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let public_url = match way {
@@ -140,28 +151,48 @@ impl Stage {
                     .expect("the ingress serves");
             }),
         ];
-        let worker = Worker {
+        Worker {
             address,
             stop,
             tasks,
-        };
-        if way == Way::Webhook {
-            self.until("a webhook", || self.telegram.first_bot().webhook_url())
-                .await;
         }
-        worker
+    }
+
+    /// More settings, after those of the account.
+    pub fn also(&mut self, text: &str) {
+        self.extra.push('\n');
+        self.extra.push_str(text);
+    }
+
+    /// The account's connector, built as a worker builds it.
+    pub async fn connector(&self) -> Arc<dyn Connector> {
+        let settings = Arc::new(self.settings(""));
+        let context = Context {
+            channel: settings.channels["shop"].clone(),
+            settings,
+            database: Some(database(self.dir.path()).await),
+            bus: None,
+            public_url: None,
+            media: None,
+        };
+        registry::build(&context).expect("right settings").connector
     }
 
     /// Puts a reply into the delivery lane, as the router does.
     pub async fn reply(&self, to: i64, text: &str) -> MessageId {
+        self.answer(&to.to_string(), text, None).await
+    }
+
+    /// The same to any address, perhaps as an answer to a message.
+    pub async fn answer(&self, to: &str, text: &str, reply_to: Option<&str>) -> MessageId {
         let delivery = DeliverySend {
             conversation_id: ConversationId::generate(),
             channel_id: ChannelId::from("shop"),
-            to: Address(to.to_string()),
+            to: Address::from(to),
             seq: 1,
             message_id: MessageId::generate(),
             content: Content::text(text),
-            reply_to: None,
+            reply_to: reply_to.map(str::to_owned),
             created_at: Utc::now(),
             priority: Priority::default(),
             extra: Map::new(),
@@ -171,18 +202,23 @@ impl Stage {
     }
 
     pub async fn deliver(&self, delivery: &DeliverySend) {
-        let lane = Lane::Delivery(ChannelId::from("shop"));
+        self.put("shop", delivery.message_id.into(), delivery).await;
+    }
+
+    /// Puts anything into a delivery lane.
+    pub async fn put<P: Payload>(&self, channel: &str, id: EventId, payload: &P) {
+        let lane = Lane::Delivery(ChannelId::from(channel));
         let spec = LaneSpec {
             lane: lane.clone(),
             filter: None,
         };
         self.bus.declare(&[spec]).await.expect("a lane");
         let envelope = Envelope::wrap(
-            delivery.message_id.into(),
+            id,
             "/router".to_owned(),
             OrganizationId::from("acme"),
             None,
-            delivery,
+            payload,
         )
         .expect("an envelope");
         let publication = Publication {
@@ -343,6 +379,7 @@ pub fn words(message: &MessageReceived) -> String {
     match &message.content {
         Content::Text(text) => text.text.clone(),
         Content::Unsupported(other) => format!("[{}]", other.kind),
-        other => other.kind().to_owned(),
+        Content::ChoiceReply(choice) => format!("chose {}", choice.id),
+        other => format!("({})", other.kind()),
     }
 }

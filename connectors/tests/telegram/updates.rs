@@ -27,8 +27,8 @@ async fn everything_comes_in(way: Way) {
         [
             "/start order_991",
             "Where is my order?",
-            "[sticker]",
-            "[photo]",
+            "(sticker)",
+            "(image)",
             "[hologram]"
         ],
         "in the order in which they were written"
@@ -89,7 +89,7 @@ async fn a_pressed_button_stops_spinning() {
     let (_, message) = status.provider_ids[0].split_once(':').expect("an id");
     olena.presses(message.parse().expect("a number"), "yes");
     let messages = stage.messages(2).await;
-    assert_eq!(words(&messages[1]), "[callback_query]");
+    assert_eq!(words(&messages[1]), "chose yes");
     assert_eq!(messages[1].reply_to.as_ref(), status.provider_ids.first());
     stage
         .telegram

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::wire::{Message, Object};
+use super::super::wire::{Message, Object};
 
 /// What is looked for, most telling first: an animation is a document too, a live photo a photo, a venue a location.
 const KINDS: &[(&str, &str)] = &[
@@ -30,6 +30,21 @@ const KINDS: &[(&str, &str)] = &[
     ("users_shared", "shared users"),
     ("chat_shared", "shared a chat"),
     ("pinned_message", "pinned a message"),
+    ("new_chat_members", "added members"),
+    ("left_chat_member", "removed a member"),
+    ("new_chat_title", "changed the title"),
+    ("new_chat_photo", "changed the picture"),
+    ("delete_chat_photo", "removed the picture"),
+    ("group_chat_created", "created the group"),
+    ("supergroup_chat_created", "created the group"),
+    ("channel_chat_created", "created the channel"),
+    ("migrate_to_chat_id", "the group became a supergroup"),
+    ("migrate_from_chat_id", "the group became this supergroup"),
+    ("forum_topic_created", "opened a topic"),
+    ("forum_topic_edited", "changed a topic"),
+    ("forum_topic_closed", "closed a topic"),
+    ("forum_topic_reopened", "opened a topic again"),
+    ("rich_message", "sent a rich message"),
 ];
 
 /// What surrounds the content of a message.
@@ -123,6 +138,15 @@ fn detail(kind: &str, body: &Value) -> Option<String> {
         "contact" => Some(format!("{} {}", text("first_name")?, text("phone_number")?)),
         "poll" => text("question"),
         "web_app_data" => text("button_text"),
+        "forum_topic_created" | "forum_topic_edited" => text("name"),
+        "new_chat_title" => body.as_str().map(str::to_owned),
+        "checklist" | "game" | "invoice" | "chat_shared" => text("title"),
+        "left_chat_member" => text("first_name"),
+        "new_chat_members" => {
+            let names = body.as_array()?.iter();
+            let names = names.filter_map(|user| user.get("first_name")?.as_str());
+            Some(names.collect::<Vec<_>>().join(", "))
+        }
         _ => None,
     }
 }

@@ -1,0 +1,11 @@
+-- A group that became a supergroup has another id at Telegram and stays the same conversation here.
+CREATE TABLE telegram_moves (
+    channel_id TEXT NOT NULL,
+    -- The group as it was: its address here.
+    old_chat INTEGER NOT NULL,
+    -- The supergroup that it is.
+    new_chat INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (channel_id, old_chat),
+    UNIQUE (channel_id, new_chat)
+);

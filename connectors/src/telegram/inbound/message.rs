@@ -1,0 +1,175 @@
+//! Messages, their edits and their deletions.
+
+use serde_json::Map;
+use tributary_bus::{
+    MessageId,
+    message::{
+        Attribution, ContactJoined, Content, Inbound, JoinReason, MessageDeleted, MessageEdited,
+        Origin, Profile, SentBy,
+    },
+};
+
+use super::{
+    super::{
+        address::{Place, is_private},
+        wire::{Chat, DeletedBusinessMessages, Message, Object, Update, read},
+    },
+    Move, Told, Translated, Translator, content, context, kinds, unsupported,
+};
+
+impl Translator<'_> {
+    /// A message in any chat.
+    pub(super) fn message(self, update: Update<'_>) -> Option<Translated> {
+        let message: Message = read(update.body);
+        let chat = message.chat.as_ref()?;
+        let place = Place::of(&message)?;
+        if self.is_echo(&message) {
+            return Some(Translated::default());
+        }
+        let origin = self.origin(&place, message.date);
+        let contact = context::contact_of(&message, chat);
+        let mut events = Vec::with_capacity(2);
+        events.extend(self.started(&message, chat, &origin, &contact));
+        events.push(
+            self.told(Told {
+                origin,
+                provider_id: place
+                    .message(message.message_id)
+                    .unwrap_or_else(|| self.update_name(update)),
+                contact,
+                content: self.content(update, &message, chat),
+                reply_to: context::reply_to(&message, &place),
+                sent_by: sent_by(&message, &place),
+                context: context::around(&message, chat),
+            }),
+        );
+        let move_of = |from: Option<i64>, to: Option<i64>| {
+            Some(Move {
+                from: from?,
+                to: to?,
+            })
+        };
+        let moved = move_of(chat.id, message.migrate_to_chat_id)
+            .or_else(|| move_of(message.migrate_from_chat_id, chat.id));
+        Some(Translated {
+            events,
+            answer: None,
+            moved,
+        })
+    }
+
+    /// A change of a message. It can come without a visible change, and before the message itself.
+    pub(super) fn edited(self, update: Update<'_>) -> Option<Inbound> {
+        let message: Message = read(update.body);
+        let chat = message.chat.as_ref()?;
+        let place = Place::of(&message)?;
+        let provider_id = place.message(message.message_id)?;
+        Some(Inbound::Edited(MessageEdited {
+            origin: self.origin(&place, message.edit_date.or(message.date)),
+            message_id: MessageId::derived(&self.reader.channel, &provider_id),
+            content: self.content(update, &message, chat),
+            extra: Map::new(),
+        }))
+    }
+
+    /// Taken back in a business chat, by either side; one event for each message.
+    pub(super) fn deleted(self, update: Update<'_>) -> Option<Vec<Inbound>> {
+        let deleted: DeletedBusinessMessages = read(update.body);
+        let place = Place {
+            business: Some(deleted.business_connection_id?),
+            ..Place::chat(deleted.chat?.id?)
+        };
+        let mut origin = self.origin(&place, None);
+        let mut events = Vec::new();
+        for message in deleted.message_ids? {
+            let Some(provider_id) = place.message(Some(message)) else {
+                continue;
+            };
+            events.push(Inbound::Deleted(MessageDeleted {
+                origin: origin.clone(),
+                message_id: MessageId::derived(&self.reader.channel, &provider_id),
+                extra: Map::new(),
+            }));
+            // Once is enough.
+            origin.raw = None;
+        }
+        (!events.is_empty()).then_some(events)
+    }
+
+    /// `/start` in the private chat; in a group only with the payload of a link, since anybody writes commands there.
+    fn started(
+        self,
+        message: &Message,
+        chat: &Chat,
+        origin: &Origin,
+        contact: &Profile,
+    ) -> Option<Inbound> {
+        let payload = start_payload(message.text.as_deref()?)?;
+        let wanted = if is_private(chat) {
+            message.business_connection_id.is_none()
+        } else {
+            self.reader.listens(chat) && !payload.is_empty()
+        };
+        if !wanted {
+            return None;
+        }
+        let payload = (!payload.is_empty()).then(|| payload.to_owned());
+        Some(Inbound::Joined(Box::new(ContactJoined {
+            origin: Origin {
+                raw: None,
+                ..origin.clone()
+            },
+            contact: contact.clone(),
+            reason: JoinReason::Started,
+            attribution: Attribution {
+                source: payload.as_ref().map(|_| "deep_link".to_owned()),
+                payload: payload.clone(),
+                ..Attribution::default()
+            },
+            payload,
+            extra: Map::new(),
+        })))
+    }
+
+    /// What a message says; where the account does not listen, what it is in words.
+    fn content(self, update: Update<'_>, message: &Message, chat: &Chat) -> Content {
+        let empty = Object::new();
+        let object = update.body.as_object().unwrap_or(&empty);
+        if self.reader.listens(chat) {
+            return content::of(object, message);
+        }
+        let kind = chat.kind.as_deref().unwrap_or("group");
+        let words = match &message.text {
+            Some(text) => text.clone(),
+            None => kinds::describe(object, message).1,
+        };
+        unsupported(&format!("{kind}_message"), format!("in a {kind}: {words}"))
+    }
+
+    /// What we sent for the owner of a business account comes back to us.
+    fn is_echo(self, message: &Message) -> bool {
+        let sender = message.sender_business_bot.as_ref();
+        sender.and_then(|bot| bot.id) == Some(self.reader.bot)
+    }
+}
+
+/// In a business chat, which is the customer's, everybody else is the owner of the account (or another bot of theirs).
+fn sent_by(message: &Message, place: &Place) -> SentBy {
+    let from = message.from.as_ref().and_then(|from| from.id);
+    match from {
+        Some(id) if place.business.is_some() && Place::chat(id).chat != place.chat => {
+            SentBy::Account
+        }
+        Some(_) | None => SentBy::Contact,
+    }
+}
+
+/// The payload of `/start` (possibly empty); `None` when the text is no `/start`.
+fn start_payload(text: &str) -> Option<&str> {
+    let (command, payload) = match text.split_once(char::is_whitespace) {
+        Some((command, payload)) => (command, payload.trim()),
+        None => (text, ""),
+    };
+    let command = command.split('@').next()?;
+    (command == "/start").then_some(payload)
+}

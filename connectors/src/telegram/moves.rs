@@ -1,0 +1,243 @@
+//! Groups that became supergroups: Telegram gives them another id, and here they stay the contact that they were.
+//!
+//! The pair is written down before anything of the new group is published, by whichever process is told. Telegram tells
+//! it with the first message of the new group, and delivers a chat's messages one at a time: so a supergroup that is
+//! not in the table has never moved, and both answers can be remembered for good.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use chrono::Utc;
+use tracing::warn;
+use tributary_base::{
+    database::{Database, DatabaseError},
+    on,
+};
+use tributary_bus::{Address, ChannelId, message::Inbound};
+
+use super::{
+    address::Place,
+    inbound::{Move, Translated},
+    wire::ChatId,
+};
+use crate::ReceiveError;
+
+/// Ids of supergroups and channels are below this, those of groups above (https://core.telegram.org/api/bots/ids).
+const SUPERGROUPS: i64 = -1_000_000_000_000;
+/// Chats remembered at most.
+const CHATS: usize = 10_000;
+
+/// The moves of one account's groups.
+pub(super) struct Moves {
+    channel: ChannelId,
+    /// `None` in `tributary check` and in tests.
+    database: Option<Database>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Old id -> new id; `None`: it has not moved as far as we know.
+    targets: HashMap<i64, Option<i64>>,
+    /// New id -> old id; `None`: it has always had this id.
+    origins: HashMap<i64, Option<i64>>,
+}
+
+impl Moves {
+    pub(super) fn new(channel: ChannelId, database: Option<Database>) -> Self {
+        Self {
+            channel,
+            database,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Where a chat is now. A move that is not known yet is told by Telegram when something is sent.
+    pub(super) async fn target(&self, chat: i64) -> i64 {
+        if chat >= 0 || chat <= SUPERGROUPS {
+            return chat;
+        }
+        if let Some(known) = self.known().targets.get(&chat) {
+            return known.unwrap_or(chat);
+        }
+        match self
+            .read(
+                "SELECT new_chat FROM telegram_moves WHERE channel_id = $1 AND old_chat = $2",
+                chat,
+            )
+            .await
+        {
+            Ok(found) => {
+                remember(&mut self.known().targets, chat, found);
+                found.unwrap_or(chat)
+            }
+            Err(_) => chat,
+        }
+    }
+
+    /// Writes a move down. It is no error when it cannot be: sending learns it again.
+    pub(super) async fn learn(&self, from: i64, to: i64) {
+        if let Err(error) = self.write(from, to).await {
+            warn!(channel_id = %self.channel, %error, "move of a group not written down");
+        }
+    }
+
+    /// Gives every event of a moved group the address that it had before.
+    ///
+    /// # Errors
+    /// The table cannot be used: the update must come again.
+    pub(super) async fn settle(&self, translated: &mut Translated) -> Result<(), ReceiveError> {
+        let unavailable = |error: DatabaseError| ReceiveError::Unavailable(error.to_string());
+        if let Some(Move { from, to }) = translated.moved {
+            self.write(from, to).await.map_err(unavailable)?;
+        }
+        for event in &mut translated.events {
+            let Some(supergroup) = supergroup(&event.origin().address) else {
+                continue;
+            };
+            let origin = self.origin(supergroup).await.map_err(unavailable)?;
+            readdress(event, origin);
+        }
+        Ok(())
+    }
+
+    /// As `settle`, with what is known in this process.
+    pub(super) fn settle_known(&self, events: &mut [Inbound]) {
+        for event in events {
+            if let Some(chat) = supergroup(&event.origin().address) {
+                let origin = self.known().origins.get(&chat).copied().flatten();
+                readdress(event, origin);
+            }
+        }
+    }
+
+    async fn origin(&self, chat: i64) -> Result<Option<i64>, DatabaseError> {
+        if let Some(known) = self.known().origins.get(&chat) {
+            return Ok(*known);
+        }
+        let found = self
+            .read(
+                "SELECT old_chat FROM telegram_moves WHERE channel_id = $1 AND new_chat = $2",
+                chat,
+            )
+            .await?;
+        remember(&mut self.known().origins, chat, found);
+        Ok(found)
+    }
+
+    async fn read(&self, query: &'static str, chat: i64) -> Result<Option<i64>, DatabaseError> {
+        let Some(database) = &self.database else {
+            return Ok(None);
+        };
+        let found = on!(read database, db => sqlx::query_scalar(query)
+            .bind(&self.channel)
+            .bind(chat)
+            .fetch_optional(db)
+            .await)?;
+        Ok(found)
+    }
+
+    async fn write(&self, from: i64, to: i64) -> Result<(), DatabaseError> {
+        if let Some(database) = &self.database {
+            on!(write database, db => sqlx::query(
+                "INSERT INTO telegram_moves (channel_id, old_chat, new_chat, created_at) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(&self.channel)
+            .bind(from)
+            .bind(to)
+            .bind(Utc::now())
+            .execute(db)
+            .await
+            .map(drop))?;
+        }
+        let mut known = self.known();
+        remember(&mut known.targets, from, Some(to));
+        remember(&mut known.origins, to, Some(from));
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn remember(known: &mut HashMap<i64, Option<i64>>, chat: i64, other: Option<i64>) {
+    if known.len() >= CHATS {
+        known.clear();
+    }
+    known.insert(chat, other);
+}
+
+fn supergroup(address: &Address) -> Option<i64> {
+    match Place::parse(address)?.chat {
+        ChatId::Number(chat) if chat <= SUPERGROUPS => Some(chat),
+        ChatId::Number(_) | ChatId::Name(_) => None,
+    }
+}
+
+/// A topic is new with the supergroup: it has no earlier address.
+fn readdress(event: &mut Inbound, origin: Option<i64>) {
+    let Some(old) = origin else { return };
+    let origin = match event {
+        Inbound::Received(event) => &mut event.origin,
+        Inbound::Edited(event) => &mut event.origin,
+        Inbound::Deleted(event) => &mut event.origin,
+        Inbound::Reacted(event) => &mut event.origin,
+        Inbound::Joined(event) => &mut event.origin,
+        Inbound::Left(event) => &mut event.origin,
+        Inbound::Status(_)
+        | Inbound::Media(_)
+        | Inbound::ChangeFailed(_)
+        | Inbound::Typing(_)
+        | Inbound::Read(_)
+        | Inbound::Health(_) => return,
+    };
+    let is_topic = Place::parse(&origin.address).is_none_or(|place| place.thread.is_some());
+    if !is_topic {
+        origin.address = Place::chat(old).address();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::testing::{Kind, database};
+
+    const GROUP: i64 = -4_000_111_222;
+    const SUPERGROUP: i64 = -1_002_000_333_444;
+
+    async fn another_process_knows(kind: Kind) {
+        let dir = TempDir::new().expect("a temporary folder");
+        let database = database(kind, &dir).await;
+        let process = |channel: &str| Moves::new(ChannelId::from(channel), Some(database.clone()));
+        let first = process("shop");
+        assert_eq!(first.target(GROUP).await, GROUP);
+        first.learn(GROUP, SUPERGROUP).await;
+        first.learn(GROUP, SUPERGROUP).await;
+        assert_eq!(first.target(GROUP).await, SUPERGROUP);
+        let second = process("shop");
+        assert_eq!(second.target(GROUP).await, SUPERGROUP);
+        let origin = second.origin(SUPERGROUP).await.expect("the table answers");
+        assert_eq!(origin, Some(GROUP));
+        // Another bot in the same group has a table of its own.
+        assert_eq!(process("other").target(GROUP).await, GROUP);
+        for never in [5_550_001_111, SUPERGROUP] {
+            assert_eq!(second.target(never).await, never);
+        }
+    }
+
+    #[tokio::test]
+    async fn another_process_knows_on_sqlite() {
+        another_process_knows(Kind::Sqlite).await;
+    }
+
+    #[tokio::test]
+    async fn another_process_knows_on_postgres() {
+        another_process_knows(Kind::Postgres).await;
+    }
+}

@@ -1,0 +1,118 @@
+//! The way in, kept up by the worker that owns the account's delivery lane: long polling, or the webhook's settings.
+//!
+//! Either is right to start on whatever the other left behind: polling takes a webhook away without dropping what
+//! waits, and setting a webhook ends polling. What an update led to is durable before Telegram is told to forget it.
+
+mod poll;
+mod watch;
+mod webhook;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use tributary_base::backoff::Backoff;
+use tributary_bus::{ChannelId, message::Inbound};
+use tributary_config::Secret;
+
+use super::{
+    client::{CallError, Client},
+    inbound::{Reader, Translated},
+    moves::Moves,
+    outbound::Memory,
+};
+use crate::{CallLog, InboundSink, ReceiveError};
+
+const CALL_DEADLINE: Duration = Duration::from_secs(15);
+/// Between tries while the provider cannot be reached.
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(30),
+};
+
+/// What a session works with.
+pub(super) struct Way {
+    pub client: Arc<Client>,
+    pub channel: ChannelId,
+    pub reader: Reader,
+    pub moves: Arc<Moves>,
+    pub memory: Arc<Memory>,
+    /// How often the webhook's settings and health are looked at.
+    pub look_every: Duration,
+    /// `None`: long polling.
+    pub webhook: Option<WantedWebhook>,
+}
+
+/// How the webhook is to be set.
+pub(super) struct WantedWebhook {
+    pub url: String,
+    pub secret: Secret,
+    pub connections: u32,
+}
+
+impl Way {
+    /// Works until `shutdown`.
+    pub(super) async fn run(
+        &self,
+        inbound: &InboundSink,
+        shutdown: &CancellationToken,
+    ) -> Result<(), ReceiveError> {
+        match &self.webhook {
+            Some(wanted) => self.keep_webhook(inbound, wanted, shutdown).await,
+            None => self.poll(inbound, shutdown).await,
+        }
+    }
+
+    /// Sees to what an update means for this channel's own memory.
+    ///
+    /// # Errors
+    /// The update must come again.
+    pub(super) async fn note(&self, translated: &mut Translated) -> Result<(), ReceiveError> {
+        self.moves.settle(translated).await?;
+        for event in &translated.events {
+            if let Inbound::Received(message) = event
+                && let Ok(chat) = message.origin.address.as_str().parse()
+            {
+                self.memory.wrote(chat);
+            }
+        }
+        Ok(())
+    }
+
+    /// A failure that time or a person mends.
+    fn troubled(&self, error: CallError, failures: u32) -> Result<Duration, ReceiveError> {
+        if let CallError::Refused(refusal) = &error {
+            if matches!(refusal.code, 401 | 403 | 404 | 421) {
+                return Err(ReceiveError::Misconfigured(format!(
+                    "Telegram refuses the token: {refusal}; check token and api_url"
+                )));
+            }
+            if let Some(seconds) = refusal.retry_after {
+                return Ok(Duration::from_secs(seconds.min(3600)));
+            }
+        }
+        if failures == 1 {
+            warn!(channel_id = %self.channel, %error, "Telegram cannot be used; trying again");
+        }
+        Ok(BACKOFF.delay(failures))
+    }
+
+    async fn call<R: serde::de::DeserializeOwned>(
+        &self,
+        method: &str,
+        request: &impl serde::Serialize,
+    ) -> Result<R, CallError> {
+        let nowhere = CallLog::nowhere();
+        self.client
+            .call(method, request, CALL_DEADLINE, &nowhere)
+            .await
+    }
+}
+
+async fn pause(wait: Duration, shutdown: &CancellationToken) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = sleep(wait) => {}
+    }
+}

@@ -1,0 +1,126 @@
+//! Updates, by their fixtures.
+
+use tributary_bus::{
+    ChannelId, MessageId,
+    message::{Content, Inbound},
+};
+
+use super::{
+    super::{
+        config::Listen,
+        inbound::{Move, to_events},
+        wire::ALLOWED_UPDATES,
+    },
+    fixtures, now, reader, shown, translate, translated,
+};
+
+/// What we sent ourselves, and Telegram repeats to us.
+const ECHO: &str = "49_business_echo.json";
+
+#[test]
+fn every_known_update() {
+    let mut text = String::new();
+    for (name, raw) in fixtures("updates") {
+        text.push_str(&written(&name, &translate(&raw)));
+    }
+    insta::assert_snapshot!("updates", text);
+}
+
+/// Those that are told otherwise where the account listens to groups and channels.
+#[test]
+fn groups_and_channels_where_they_are_wanted() {
+    let mut text = String::new();
+    for (name, raw) in fixtures("updates") {
+        let events = to_events(&reader(Listen::On), &raw, now()).events;
+        if events != translate(&raw) {
+            text.push_str(&written(&name, &events));
+        }
+    }
+    insta::assert_snapshot!("groups", text);
+}
+
+fn written(name: &str, events: &[Inbound]) -> String {
+    let mut text = format!("## {name}\n");
+    for event in events {
+        let json = serde_json::to_string_pretty(&shown(event)).expect("JSON");
+        text.push_str(&json);
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn the_raw_payload_travels_once_and_whole() {
+    for (name, raw) in fixtures("updates") {
+        if name == ECHO {
+            continue;
+        }
+        let events = translate(&raw);
+        let raws: Vec<&str> = events
+            .iter()
+            .filter_map(|event| Some(event.origin().raw.as_ref()?.body.as_str()))
+            .collect();
+        assert_eq!(raws, [raw.as_str()], "{name}");
+    }
+}
+
+#[test]
+fn a_message_polled_and_one_posted_have_the_same_id() {
+    let id = |raw: &str| match translate(raw).pop() {
+        Some(Inbound::Received(message)) => message.message_id,
+        other => panic!("not a message: {other:?}"),
+    };
+    let raw = &fixtures("updates")["01_text.json"];
+    let spaced = raw.replace(':', " : ").replace("https : ", "https:");
+    assert_eq!(id(raw), id(&spaced));
+    assert_eq!(
+        id(raw),
+        MessageId::derived(&ChannelId::from("shop"), "5550001111:51")
+    );
+}
+
+#[test]
+fn a_pressed_button_is_answered() {
+    let translated = translated(&fixtures("updates")["20_callback_query.json"]);
+    let answer = translated.answer.expect("an answer");
+    assert_eq!(answer.callback_query_id, "2383000000000000001");
+}
+
+#[test]
+fn only_what_we_sent_ourselves_is_told_by_nothing() {
+    for (name, raw) in fixtures("updates") {
+        assert_eq!(translate(&raw).is_empty(), name == ECHO, "{name}");
+    }
+}
+
+#[test]
+fn both_sides_of_a_migration_tell_the_same() {
+    let expected = Move {
+        from: -4_000_111_222,
+        to: -1_002_000_333_444,
+    };
+    for name in ["25_migrate_to.json", "26_migrate_from.json"] {
+        let moved = translated(&fixtures("updates")[name]).moved;
+        assert_eq!(moved, Some(expected), "{name}");
+    }
+}
+
+#[test]
+fn what_is_asked_for_is_understood() {
+    for kind in ALLOWED_UPDATES {
+        let known = fixtures("updates").into_values().any(|raw| {
+            raw.contains(&format!("\"{kind}\":{{")) && {
+                let events = to_events(&reader(Listen::On), &raw, now()).events;
+                events.iter().any(|event| match event {
+                    Inbound::Received(message) => match &message.content {
+                        // It is told in words.
+                        Content::Unsupported(_) => kind == "business_connection",
+                        _ => true,
+                    },
+                    _ => true,
+                })
+            }
+        });
+        assert!(known, "{kind}");
+    }
+}
