@@ -23,8 +23,8 @@ use tributary_bus::{Address, ChannelId};
 use tributary_config::{Problem, Secret};
 
 use crate::{
-    Bucket, Buckets, Capabilities, Connector, Context, Factory, InboundSink, Pace, Part, Receipt,
-    ReceiveError, Received, SendContext, SendError, Session, TextLimit, Webhook,
+    Bucket, Buckets, Capabilities, Connector, Context, Factory, InboundSink, Markup, Pace, Part,
+    Receipt, ReceiveError, Received, SendContext, SendError, Session, TextLimit, Webhook,
 };
 use client::Client;
 use config::Config;
@@ -64,7 +64,10 @@ impl Factory for Telegram {
                 connections: config.webhook_connections,
             });
         Ok(Arc::new(Self {
-            capabilities: Capabilities::text_only(TextLimit::Utf16Units(TEXT_LIMIT)),
+            capabilities: Capabilities {
+                markup: Markup::ALL.without(Markup::LIST),
+                ..Capabilities::text_only(TextLimit::Utf16Units(TEXT_LIMIT))
+            },
             way: session::Way {
                 client: Arc::clone(&client),
                 channel: ChannelId(context.channel.id.clone()),
