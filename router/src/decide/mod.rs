@@ -93,8 +93,8 @@ pub(crate) struct Changes {
 ///
 /// # Errors
 /// An event of ours cannot be written as JSON. The snapshot is then of no more use.
-pub(crate) fn decide(
-    batch: &[Arrival],
+pub(crate) fn decide<'a>(
+    batch: impl IntoIterator<Item = &'a Arrival>,
     snapshot: &mut Snapshot,
     policy: &Policy,
     now: DateTime<Utc>,

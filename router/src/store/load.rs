@@ -37,7 +37,7 @@ struct Named {
 }
 
 impl Named {
-    fn by(arrivals: &[Arrival]) -> Self {
+    fn by(arrivals: &[&Arrival]) -> Self {
         let mut named = Self::default();
         for arrival in arrivals {
             let origin = arrival.inbound.origin();
@@ -76,7 +76,7 @@ impl Named {
 }
 
 /// Reads everything that matters to the batch and holds its conversations.
-pub(super) async fn load(tx: &mut Tx, arrivals: &[Arrival]) -> Result<Snapshot, StoreError> {
+pub(super) async fn load(tx: &mut Tx, arrivals: &[&Arrival]) -> Result<Snapshot, StoreError> {
     let named = Named::by(arrivals);
     let contacts: Vec<Contact> = contacts(tx, &named.contacts).await?;
     let contact_ids: Vec<Uuid> = contacts.iter().map(|c| c.view.id.0).collect();

@@ -10,15 +10,18 @@ mod api_keys;
 mod bulk;
 mod clearing;
 mod commands;
+mod desk;
 mod endpoints;
 mod error;
 mod events;
+mod gathering;
 mod housekeeping;
 mod load;
 mod matching;
 mod notices;
 mod outbox;
 mod queries;
+mod reading;
 mod receive;
 mod rows;
 mod sync;
@@ -62,6 +65,8 @@ pub struct Store {
     deadline: Duration,
     wake: Arc<Wake>,
     clearing: Arc<clearing::Desk>,
+    gathering: Arc<gathering::Desk>,
+    reading: Arc<reading::Desk>,
 }
 
 impl Store {
@@ -72,6 +77,8 @@ impl Store {
             deadline,
             wake: Wake::new(),
             clearing: clearing::Desk::new(),
+            gathering: Arc::new(gathering::Desk::new()),
+            reading: Arc::new(reading::Desk::new()),
         }
     }
 

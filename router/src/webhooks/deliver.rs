@@ -15,7 +15,7 @@ use super::{
     classify::{self, Away, Verdict},
     outage::{Admission, Outage, Setback},
     reasons::Reasons,
-    sign::signatures,
+    sign::{BadSecret, Signer},
 };
 use crate::store::{Endpoint, Store};
 
@@ -46,8 +46,24 @@ pub struct Deliverer {
 #[derive(Debug)]
 struct Known {
     /// `None` when it was deleted.
-    endpoint: Option<Arc<Endpoint>>,
+    target: Option<Arc<Target>>,
     read_at: Instant,
+}
+
+/// Where events go, and what signs them.
+#[derive(Debug)]
+struct Target {
+    url: String,
+    signer: Result<Signer, BadSecret>,
+}
+
+impl From<Endpoint> for Target {
+    fn from(endpoint: Endpoint) -> Self {
+        Self {
+            signer: Signer::new(&endpoint.secrets),
+            url: endpoint.url,
+        }
+    }
 }
 
 impl Deliverer {
@@ -67,14 +83,14 @@ impl Deliverer {
             outage: Outage::new(backoff),
             reasons: Reasons::default(),
             known: Mutex::new(Known {
-                endpoint: Some(Arc::new(endpoint)),
+                target: Some(Arc::new(endpoint.into())),
                 read_at: Instant::now(),
             }),
         }
     }
 
     async fn deliver(&self, work: &Work, lease: &Lease) -> Outcome {
-        let Some(endpoint) = self.endpoint().await else {
+        let Some(target) = self.target().await else {
             return Outcome::Pause {
                 after: Some(DELETED_PAUSE),
                 reason: "endpoint was deleted".to_owned(),
@@ -93,7 +109,7 @@ impl Deliverer {
             return retry("lane may have another owner".to_owned());
         }
         let begun = Instant::now();
-        let verdict = match self.post(&endpoint, &work.envelope).await {
+        let verdict = match self.post(&target, &work.envelope).await {
             Ok(verdict) => verdict,
             Err(reason) => {
                 count("dead");
@@ -106,9 +122,9 @@ impl Deliverer {
     }
 
     /// One try. The error is about the event itself: it can never be sent.
-    async fn post(&self, endpoint: &Endpoint, envelope: &Envelope) -> Result<Verdict, String> {
+    async fn post(&self, target: &Target, envelope: &Envelope) -> Result<Verdict, String> {
         // Checked each time: what is allowed may have changed since the endpoint was made.
-        let url = match Url::parse(&endpoint.url) {
+        let url = match Url::parse(&target.url) {
             Ok(url) => url,
             Err(_) => return Ok(unusable("endpoint's URL cannot be read")),
         };
@@ -118,8 +134,8 @@ impl Deliverer {
         let body = envelope.to_bytes().map_err(|error| error.to_string())?;
         let id = envelope.id.to_string();
         let timestamp = Utc::now().timestamp();
-        let signed = match signatures(&endpoint.secrets, &id, timestamp, &body) {
-            Ok(signed) => signed,
+        let signed = match &target.signer {
+            Ok(signer) => signer.sign(&id, timestamp, &body),
             Err(_) => return Ok(unusable("endpoint's secret cannot be read")),
         };
         let sent = self
@@ -183,19 +199,19 @@ impl Deliverer {
     }
 
     /// The endpoint, at most [`REREAD_INTERVAL`] old unless the store is away; `None` when it was deleted.
-    async fn endpoint(&self) -> Option<Arc<Endpoint>> {
+    async fn target(&self) -> Option<Arc<Target>> {
         if self.is_to_be_read_again() {
             match self.store.endpoint_of_lane(self.id).await {
                 Ok(read) => {
                     let live = read.filter(|endpoint| endpoint.deleted_at.is_none());
-                    self.known().endpoint = live.map(Arc::new);
+                    self.known().target = live.map(|endpoint| Arc::new(endpoint.into()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, endpoint = %self.id, "an endpoint cannot be read again; going on with what is known");
                 }
             }
         }
-        self.known().endpoint.as_ref().map(Arc::clone)
+        self.known().target.as_ref().map(Arc::clone)
     }
 
     /// Says so to one of many callers.

@@ -1,5 +1,6 @@
 //! The router's store, handler, relay and matching: the same cases on SQLite and on PostgreSQL (`TEST_POSTGRES_URL`).
 
+mod gathering;
 mod keeping;
 mod matching;
 mod receiving;
@@ -44,6 +45,12 @@ on_both! {
     receiving::text_that_a_database_refuses_is_stored,
     receiving::a_database_that_is_away_uses_up_no_attempts,
     receiving::a_schema_that_is_behind_makes_nothing_dead,
+    gathering::lanes_that_wait_share_a_transaction,
+    gathering::every_lane_keeps_its_order,
+    gathering::one_that_cannot_be_stored_spoils_no_other_lane,
+    gathering::a_lane_that_was_lost_is_left_out,
+    gathering::a_conversation_that_is_held_holds_up_no_other_lane,
+    gathering::a_lane_in_trouble_stays_apart,
     sending::a_reply_is_stored_with_its_delivery_and_its_event,
     sending::an_idempotency_key_makes_one_message,
     sending::what_cannot_be_sent_is_refused,
