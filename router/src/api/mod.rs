@@ -8,7 +8,9 @@ mod agents;
 mod api_keys;
 mod around;
 mod auth;
+mod changes;
 mod code;
+mod content;
 mod conversations;
 mod directory;
 mod endpoints;
@@ -17,6 +19,7 @@ mod extract;
 mod messages;
 mod openapi;
 mod page;
+mod presence;
 mod problem;
 mod serve;
 mod views;
@@ -39,7 +42,7 @@ use utoipa_swagger_ui::SwaggerUi;
 pub use auth::Rate;
 pub use openapi::document as openapi_document;
 
-use crate::store::Store;
+use crate::{MediaLinks, links::Links, store::Store};
 
 /// Requests that run at once; further ones are answered 503.
 const IN_FLIGHT_LIMIT: usize = 512;
@@ -48,7 +51,10 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the API works with. Cheap to clone.
 #[derive(Clone)]
-pub struct ApiState(Arc<Shared>);
+pub struct ApiState {
+    shared: Arc<Shared>,
+    links: Links,
+}
 
 struct Shared {
     store: Store,
@@ -62,38 +68,53 @@ struct Shared {
 impl ApiState {
     /// The API over a migrated store; `rate` bounds each API key.
     pub fn new(store: Store, bus: Arc<dyn Bus>, settings: &Settings, rate: Rate) -> Self {
-        Self(Arc::new(Shared {
+        let shared = Shared {
             store,
             bus,
             guard: Guard::new(&settings.webhooks.allow_internal),
             limiter: auth::KeyLimiter::new(rate),
             in_flight: Semaphore::new(IN_FLIGHT_LIMIT),
             settings: settings.api.clone(),
-        }))
+        };
+        Self {
+            shared: Arc::new(shared),
+            links: Links::default(),
+        }
+    }
+
+    /// The same, with links to the media of the store in its answers. Without, they name media by `media_id` alone.
+    #[must_use]
+    pub fn with_media_links(mut self, links: Arc<dyn MediaLinks>) -> Self {
+        self.links = Links::new(links);
+        self
+    }
+
+    fn links(&self) -> &Links {
+        &self.links
     }
 
     fn store(&self) -> &Store {
-        &self.0.store
+        &self.shared.store
     }
 
     fn bus(&self) -> &dyn Bus {
-        self.0.bus.as_ref()
+        self.shared.bus.as_ref()
     }
 
     fn guard(&self) -> &Guard {
-        &self.0.guard
+        &self.shared.guard
     }
 
     fn limiter(&self) -> &auth::KeyLimiter {
-        &self.0.limiter
+        &self.shared.limiter
     }
 
     fn in_flight(&self) -> &Semaphore {
-        &self.0.in_flight
+        &self.shared.in_flight
     }
 
     fn request_deadline(&self) -> Duration {
-        self.0.settings.request_deadline
+        self.shared.settings.request_deadline
     }
 }
 
@@ -138,8 +159,15 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         .routes(routes!(conversations::close_conversation))
         .routes(routes!(conversations::reopen_conversation))
         .routes(routes!(conversations::assign_conversation))
+        .routes(routes!(presence::show_typing))
+        .routes(routes!(presence::mark_read))
         .routes(routes!(messages::list_messages, messages::send_message))
-        .routes(routes!(messages::get_message))
+        .routes(routes!(
+            messages::get_message,
+            changes::edit_message,
+            changes::delete_message
+        ))
+        .routes(routes!(changes::set_reactions))
         .routes(routes!(
             endpoints::list_endpoints,
             endpoints::create_endpoint
@@ -150,13 +178,13 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
 }
 
 fn router(state: ApiState) -> Router {
-    let document = openapi::document(state.0.settings.public_url.as_ref());
+    let document = openapi::document(state.shared.settings.public_url.as_ref());
     let docs = SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document);
     Router::from(routes_of_the_api())
         .route("/", get(async || Redirect::temporary("/docs/")))
         .merge(docs)
         .layer(CatchPanicLayer::custom(around::panicked))
-        .layer(DefaultBodyLimit::max(state.0.settings.body_limit))
+        .layer(DefaultBodyLimit::max(state.shared.settings.body_limit))
         .layer(from_fn_with_state(state.clone(), around::around))
         .with_state(state)
 }

@@ -13,6 +13,7 @@ use tributary_base::{database::Database, on};
 use tributary_bus::{Bus, ContactId, ConversationId, EmbeddedBus, MessageId, OrganizationId};
 use tributary_config::Settings;
 use tributary_router::{
+    MediaLinks,
     api::{ApiState, Rate, serve_api},
     store::Store,
 };
@@ -61,8 +62,23 @@ impl World {
         Self::start_with(kind, "", Rate::default()).await
     }
 
+    /// With links to media in the answers.
+    pub async fn start_linked(kind: Kind, links: Arc<dyn MediaLinks>) -> Result<Self> {
+        let linked = |state: ApiState| state.with_media_links(links);
+        Self::begin(kind, "", Rate::default(), linked).await
+    }
+
     /// `config`: settings that differ from the defaults, as TOML.
     pub async fn start_with(kind: Kind, config: &str, rate: Rate) -> Result<Self> {
+        Self::begin(kind, config, rate, |state| state).await
+    }
+
+    async fn begin(
+        kind: Kind,
+        config: &str,
+        rate: Rate,
+        equip: impl FnOnce(ApiState) -> ApiState,
+    ) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let settings = tributary_config::load_text("test", config, &[])?;
         let (store_database, database) = databases(kind, &dir).await?;
@@ -76,7 +92,7 @@ impl World {
         let base = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
         let shared: Arc<dyn Bus> = Arc::clone(&bus) as Arc<dyn Bus>;
-        let state = ApiState::new(store.clone(), shared, &settings, rate);
+        let state = equip(ApiState::new(store.clone(), shared, &settings, rate));
         let server = tokio::spawn(serve_api(listener, state, stop.clone()));
         Ok(Self {
             acme: key_of(&store, ACME).await?,
@@ -191,11 +207,22 @@ impl World {
 
     /// An event that was published.
     pub async fn event(&self, organization: &str, kind: &str) -> Result<Uuid> {
+        let data = serde_json::json!({ "big": 12_345_678_901_234_567_890_u64 });
+        self.published(organization, kind, data).await
+    }
+
+    /// A `message.created` with this data that was published.
+    pub async fn event_with(&self, organization: &str, data: Value) -> Result<Uuid> {
+        self.published(organization, "message.created.v1", data)
+            .await
+    }
+
+    async fn published(&self, organization: &str, kind: &str, data: Value) -> Result<Uuid> {
         let id = Uuid::now_v7();
         let envelope = serde_json::json!({
             "specversion": "1.0", "id": id, "source": "/router", "type": kind, "subject": id,
             "time": Utc::now(), "datacontenttype": "application/json", "dataschema": format!("{kind}.json"),
-            "orgid": organization, "sequence": "1", "data": { "big": 12_345_678_901_234_567_890_u64 }
+            "orgid": organization, "sequence": "1", "data": data
         });
         on!(write &self.database, db => sqlx::query(
             "INSERT INTO events (id, organization, envelope, published_at) VALUES ($1, $2, $3, $4)",
