@@ -16,7 +16,7 @@ use tributary_connectors::{
     Accounts, ConnectorAttendant, ConnectorStore, Ledger, server::serve_ingress,
 };
 use tributary_router::{
-    RouterAttendant,
+    LastingLinks, RouterAttendant,
     api::{
         ApiState, Rate,
         operations::{Check, Operations, serve_operations},
@@ -352,7 +352,11 @@ impl Running {
             );
         }
         if roles.contains(&Role::Webhooks) {
-            let attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?;
+            let mut attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?;
+            if let Some(media) = &self.media {
+                let links = Arc::new(LastingLinks(media.links.clone()));
+                attendant = attendant.with_media_links(links);
+            }
             let (sender, lanes) = watch::channel(Vec::new());
             let (store, bus, stop) = (store.clone(), Arc::clone(&self.bus), self.stop.clone());
             self.tasks.spawn("endpoint watch", &self.stop, async move {

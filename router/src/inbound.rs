@@ -1,5 +1,10 @@
 //! The handler of an inbound lane: reads envelopes, takes them in by batches, and says what became of each.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use async_trait::async_trait;
 use tributary_bus::{
     ChannelId, Envelope, EventId, Handler, Lane, Lease, Outcome, Work,
@@ -21,6 +26,9 @@ pub(crate) struct InboundHandler {
     lane: Lane,
     policy: Policy,
     batch: usize,
+    /// The last batch failed even alone: the next ones stay alone until one succeeds, so that the other lanes of the
+    /// process do not pay for this one's trouble again and again.
+    apart: AtomicBool,
 }
 
 impl InboundHandler {
@@ -30,33 +38,43 @@ impl InboundHandler {
             lane,
             policy,
             batch,
+            apart: AtomicBool::new(false),
         }
+    }
+
+    async fn receive_apart(
+        &self,
+        arrivals: &[Arrival],
+        lease: &Lease,
+    ) -> Result<Vec<Verdict>, StoreError> {
+        self.store
+            .receive(arrivals, &self.policy, || lease.is_fresh())
+            .await
     }
 
     async fn receive(
         &self,
-        arrivals: &[Arrival],
+        arrivals: &Arc<Vec<Arrival>>,
         lease: &Lease,
-    ) -> Result<Vec<Outcome>, StoreError> {
-        let verdicts = self
-            .store
-            .receive(arrivals, &self.policy, || lease.is_fresh())
-            .await?;
-        let pairs = arrivals.iter().zip(verdicts);
-        Ok(pairs
-            .map(|(arrival, verdict)| {
-                count(arrival.channel(), &verdict);
-                outcome(verdict)
-            })
-            .collect())
+    ) -> Result<Vec<Verdict>, StoreError> {
+        // Said before, so that it stays said when this panics or is broken off.
+        let received = if self.apart.swap(true, Ordering::Relaxed) {
+            self.receive_apart(arrivals, lease).await
+        } else {
+            let store = &self.store;
+            store.receive_together(arrivals, &self.policy, lease).await
+        };
+        self.apart.store(received.is_err(), Ordering::Relaxed);
+        received
     }
 
     /// One by one, to find the one that spoils the batch. Ends at the first that must be tried again.
     async fn receive_singly(&self, arrivals: &[Arrival], lease: &Lease) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(arrivals.len());
         for arrival in arrivals {
-            let outcome = match self.receive(std::slice::from_ref(arrival), lease).await {
-                Ok(mut outcome) => outcome.pop(),
+            let one = std::slice::from_ref(arrival);
+            let outcome = match self.receive_apart(one, lease).await {
+                Ok(verdicts) => outcomes_of(one, verdicts).pop(),
                 Err(error) => Some(self.refused(arrival, &error)),
             };
             let Some(outcome) = outcome else {
@@ -94,9 +112,9 @@ impl InboundHandler {
         }
     }
 
-    async fn outcomes(&self, arrivals: &[Arrival], lease: &Lease) -> Vec<Outcome> {
+    async fn outcomes(&self, arrivals: &Arc<Vec<Arrival>>, lease: &Lease) -> Vec<Outcome> {
         match self.receive(arrivals, lease).await {
-            Ok(outcomes) => outcomes,
+            Ok(verdicts) => outcomes_of(arrivals, verdicts),
             Err(error) if error.trouble() == Trouble::Away => {
                 let (lane, events) = (&self.lane, arrivals.len());
                 tracing::warn!(%lane, events, %error, "the store cannot be used; the lane waits");
@@ -135,7 +153,8 @@ impl Handler for InboundHandler {
                 Err(reason) => dead.push(Some(Outcome::Dead { reason })),
             }
         }
-        let mut outcomes = self.outcomes(&arrivals, lease).await.into_iter();
+        let outcomes = self.outcomes(&Arc::new(arrivals), lease).await;
+        let mut outcomes = outcomes.into_iter();
         dead.into_iter()
             .map(|dead| {
                 dead.or_else(|| outcomes.next())
@@ -199,13 +218,20 @@ fn make_storable(inbound: &mut Inbound) {
         }
         Inbound::Edited(event) => &mut event.origin,
         Inbound::Deleted(event) => &mut event.origin,
-        Inbound::Reacted(event) => &mut event.origin,
+        Inbound::Reacted(event) => {
+            without_nul(&mut event.provider_id);
+            &mut event.origin
+        }
         Inbound::Media(event) => &mut event.origin,
         Inbound::ChangeFailed(event) => &mut event.origin,
         Inbound::Left(event) => &mut event.origin,
         Inbound::Typing(event) => &mut event.origin,
         Inbound::Read(event) => &mut event.origin,
-        Inbound::Health(event) => &mut event.origin,
+        Inbound::Health(event) => {
+            without_nul(&mut event.reason);
+            event.action.iter_mut().for_each(without_nul);
+            &mut event.origin
+        }
     };
     raw_without_nul(origin);
 }
@@ -233,6 +259,17 @@ fn without_nul(text: &mut String) {
     if text.contains('\0') {
         *text = text.replace('\0', "\u{fffd}");
     }
+}
+
+/// Counts the verdicts and says what each means for its message.
+fn outcomes_of(arrivals: &[Arrival], verdicts: Vec<Verdict>) -> Vec<Outcome> {
+    let pairs = arrivals.iter().zip(verdicts);
+    pairs
+        .map(|(arrival, verdict)| {
+            count(arrival.channel(), &verdict);
+            outcome(verdict)
+        })
+        .collect()
 }
 
 fn outcome(verdict: Verdict) -> Outcome {

@@ -15,8 +15,8 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tributary_base::backoff::Backoff;
 use tributary_bus::{
-    Bus, BusState, DeadId, DeadLetter, Destination, Envelope, Lane, LaneSpec, Lease, Publication,
-    PublishError,
+    Bus, BusState, DeadId, DeadLetter, Destination, Envelope, EventId, Lane, LaneSpec, Lease,
+    Publication, PublishError,
 };
 use uuid::Uuid;
 
@@ -43,7 +43,10 @@ struct Group {
     /// The name of a delivery lane, or empty for the events.
     name: String,
     to: Destination,
-    rows: Vec<(OutboxRow, Envelope)>,
+    rows: Vec<OutboxRow>,
+    /// What the rows hold, in their order; gone once it was handed to the bus.
+    envelopes: Vec<Envelope>,
+    ids: Vec<EventId>,
 }
 
 /// What became of a group.
@@ -139,26 +142,26 @@ impl Relay {
         rows: Vec<OutboxRow>,
         progress: &mut Progress,
     ) -> Result<(), StoreError> {
-        let groups = self.group(rows, progress).await;
-        let sent = join_all(groups.iter().map(|group| self.publish_group(group))).await;
+        let mut groups = self.group(rows, progress).await;
+        let sent = join_all(groups.iter_mut().map(|group| self.publish_group(group))).await;
         let mut failed = Vec::new();
-        for (group, sent) in groups.into_iter().zip(sent) {
+        for (mut group, sent) in groups.into_iter().zip(sent) {
             let done = match &sent {
                 Sent::All => group.rows.len(),
                 Sent::UpTo(done, _) => *done,
             };
-            let published = group.rows[..done].iter();
-            let published = published.map(|(row, envelope)| row.published(envelope));
+            let published = group.rows.drain(..done).zip(&group.ids);
+            let published = published.map(|(row, id)| row.published(*id));
             progress.published.extend(published);
             count(&group, done);
             match sent {
                 Sent::All => drop(progress.sick.remove(&group.name)),
-                Sent::UpTo(_, error) => failed.push((group, done, error)),
+                Sent::UpTo(_, error) => failed.push((group, error)),
             }
         }
-        for (group, done, error) in failed {
+        for (group, error) in failed {
             match error {
-                PublishError::NoLane(_) => self.no_lane(group, done, progress).await?,
+                PublishError::NoLane(_) => self.no_lane(group, progress).await?,
                 PublishError::NotPublished(_) | PublishError::Unknown(_) => {
                     progress.fell_sick(&group.name, &error.to_string());
                 }
@@ -167,10 +170,10 @@ impl Relay {
         Ok(())
     }
 
-    async fn publish_group(&self, group: &Group) -> Sent {
-        let batch = group.rows.iter().map(|(_, envelope)| Publication {
+    async fn publish_group(&self, group: &mut Group) -> Sent {
+        let batch = group.envelopes.drain(..).map(|envelope| Publication {
             to: group.to.clone(),
-            envelope: envelope.clone(),
+            envelope,
         });
         let results = self.bus.publish(batch.collect()).await;
         let failed = results
@@ -184,13 +187,8 @@ impl Relay {
     }
 
     /// A delivery lane does not exist (yet): it is declared, or its deliveries are given up when the config no longer has
-    /// the channel.
-    async fn no_lane(
-        &self,
-        group: Group,
-        done: usize,
-        progress: &mut Progress,
-    ) -> Result<(), StoreError> {
+    /// the channel. The group holds only what was not published.
+    async fn no_lane(&self, group: Group, progress: &mut Progress) -> Result<(), StoreError> {
         let Destination::Lane(lane) = &group.to else {
             progress.fell_sick(&group.name, "the bus has no place for events");
             return Ok(());
@@ -211,14 +209,15 @@ impl Relay {
             return Ok(());
         }
         let reason = format!("lane {lane} does not exist and its channel is not configured");
-        for (row, envelope) in &group.rows[done..] {
+        for row in group.rows {
+            let envelope = Envelope::parse(row.envelope.as_bytes())?;
             // First what can be repeated without a trace.
-            undeliverable::report(&self.store, envelope, self.shards).await?;
-            if !self.bury(lane.clone(), row, &reason).await {
+            undeliverable::report(&self.store, &envelope, self.shards).await?;
+            if !self.bury(lane.clone(), &row, &reason).await {
                 progress.fell_sick(&group.name, "the dead letters cannot be written");
                 return Ok(());
             }
-            progress.published.push(row.published(envelope));
+            progress.published.push(row.published(envelope.id));
         }
         Ok(())
     }
@@ -249,8 +248,12 @@ impl Relay {
                 name,
                 to,
                 rows: Vec::new(),
+                envelopes: Vec::new(),
+                ids: Vec::new(),
             });
-            group.rows.push((row, envelope));
+            group.ids.push(envelope.id);
+            group.envelopes.push(envelope);
+            group.rows.push(row);
         }
         groups.into_values().collect()
     }
@@ -318,14 +321,14 @@ impl OutboxRow {
         }
     }
 
-    fn published(&self, envelope: &Envelope) -> Published {
+    fn published(self, id: EventId) -> Published {
         let event = match self.lane {
-            None => Some((envelope.id, self.envelope.clone())),
+            None => Some((id, self.envelope)),
             Some(_) => None,
         };
         Published {
             row: self.id,
-            organization: self.organization.clone(),
+            organization: self.organization,
             event,
         }
     }

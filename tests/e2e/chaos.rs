@@ -404,43 +404,50 @@ fn count_answers(history: &BTreeMap<i64, Value>) -> usize {
         .count()
 }
 
-/// Invariants 1 to 3 for what integrators are told: every message once, in the order of the conversation.
+/// Invariants 1 to 3 for what integrators are told: every event of the feed, each message once, in the order of the
+/// conversation.
 async fn check_endpoint(pool: &PgPool, endpoint: &Endpoint) {
-    let ids: Vec<uuid::Uuid> = sqlx::query_scalar("SELECT id FROM messages")
-        .fetch_all(pool)
-        .await
-        .expect("messages");
-    let wanted: BTreeSet<String> = ids.iter().map(uuid::Uuid::to_string).collect();
-    let told = || {
-        let mut told = BTreeMap::new();
-        for event in endpoint
-            .events()
+    let messages = ids(pool, "SELECT id FROM messages").await;
+    let events = ids(pool, "SELECT id FROM events").await;
+    let told = || -> BTreeSet<String> {
+        let events = endpoint.events();
+        events
             .iter()
-            .filter(|event| event.event_type() == "message.created.v1")
-        {
-            let id = event.data()["message"]["id"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
-            told.entry(id)
-                .or_insert_with(BTreeSet::new)
-                .insert(event.webhook_id.clone());
-        }
-        told
+            .map(|event| event.webhook_id.clone())
+            .collect()
     };
     within(
         Duration::from_secs(120),
-        "the endpoint was told of every message",
-        || async { (told().len() >= wanted.len()).then_some(()) },
+        "the endpoint was told of every event",
+        || async { told().is_superset(&events).then_some(()) },
     )
     .await;
-    let told = told();
-    assert_eq!(told.keys().cloned().collect::<BTreeSet<_>>(), wanted);
+    assert_eq!(told(), events, "the feed and the endpoint tell the same");
+    let mut created = BTreeMap::new();
+    for event in endpoint.events() {
+        if event.event_type() == "message.created.v1" {
+            let id = event.data()["message"]["id"].as_str().map(str::to_owned);
+            created
+                .entry(id.unwrap_or_default())
+                .or_insert_with(BTreeSet::new)
+                .insert(event.webhook_id.clone());
+        }
+    }
+    assert_eq!(created.keys().cloned().collect::<BTreeSet<_>>(), messages);
     assert!(
-        told.values().all(|events| events.len() == 1),
+        created.values().all(|events| events.len() == 1),
         "one event a message"
     );
+    println!("the endpoint was told of {} events", events.len());
     endpoint
         .assert_ordered()
         .expect("in order per conversation");
+}
+
+async fn ids(pool: &PgPool, query: &'static str) -> BTreeSet<String> {
+    let ids: Vec<uuid::Uuid> = sqlx::query_scalar(query)
+        .fetch_all(pool)
+        .await
+        .expect("ids");
+    ids.iter().map(uuid::Uuid::to_string).collect()
 }

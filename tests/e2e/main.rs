@@ -8,6 +8,7 @@ mod bad_input;
 mod browser;
 mod chaos;
 mod fleet;
+mod full_disk;
 mod media;
 mod operator;
 mod way;

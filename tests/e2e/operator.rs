@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use crate::support::{Demo, PrivateServer, Spawn, Visitor, eventually, fetch};
+use crate::support::{Demo, PrivateServer, Spawn, Visitor, eventually, fetch, free_port};
 
 #[test]
 fn check_reports_every_mistake_with_its_key_and_what_to_do() {
@@ -121,17 +121,21 @@ async fn health_says_what_is_missing_until_it_is_there() {
     rabbitmq.kill();
     postgres.kill();
     let folder = TempDir::new().expect("temporary folder");
+    // It is printed only when all is there.
+    let operations = format!("127.0.0.1:{}", free_port());
     let spawn = |arguments: &[&str]| {
         Spawn::new(arguments)
             .free_ports()
             .set("TRIBUTARY_BUS__URL", &rabbitmq.url)
             .set("TRIBUTARY_STORE__URL", &postgres.url)
-            .set("TRIBUTARY_OPERATIONS__LISTEN", "127.0.0.1:19473")
+            .set("TRIBUTARY_OPERATIONS__LISTEN", &operations)
             .set("TRIBUTARY_STORE__STATEMENT_DEADLINE", "2s")
     };
     let router = spawn(&["run", "router"]).start(folder.path());
-    let health =
-        |path: &'static str| async move { fetch(&format!("http://127.0.0.1:19473{path}")).await };
+    let health = |path: &'static str| {
+        let url = format!("http://{operations}{path}");
+        async move { fetch(&url).await }
+    };
     let (live, _) = eventually("an answer", || health("/livez")).await;
     assert_eq!(live, 200);
     let text = eventually("what is missing", || async {

@@ -17,6 +17,11 @@ use super::{
 };
 use crate::{EventId, Tag, Taken};
 
+/// How long what is finished may wait for its neighbours before it is settled with them.
+const SETTLE_AFTER: Duration = Duration::from_millis(10);
+/// How long it may wait for an earlier message that is still worked on. A crash meanwhile has it handled again.
+const SETTLE_ALONE_AFTER: Duration = Duration::from_millis(50);
+
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Item>,
@@ -48,8 +53,10 @@ pub(super) struct Desk {
     begun: bool,
     /// When each unsettled message was taken. Tags rise, so the first is the oldest.
     unsettled: BTreeMap<Tag, Instant>,
-    /// To be settled.
-    finished: Vec<(Tag, Option<EventId>)>,
+    /// To be settled, with the moment at which they were finished.
+    finished: BTreeMap<Tag, (Option<EventId>, Instant)>,
+    /// When to look again at what is finished.
+    settle_at: Option<Instant>,
     /// Of messages that were given back.
     memory: HashMap<EventId, History>,
     /// Finished, but the bus may not know.
@@ -77,7 +84,8 @@ impl Desk {
             probing: false,
             begun: false,
             unsettled: BTreeMap::new(),
-            finished: Vec::new(),
+            finished: BTreeMap::new(),
+            settle_at: None,
             memory: HashMap::new(),
             done: HashSet::new(),
         }
@@ -98,7 +106,7 @@ impl Desk {
         }
         let id = envelope.as_ref().map(|envelope| envelope.id);
         if id.is_some_and(|id| self.done.remove(&id)) {
-            self.finished.push((taken.tag, id));
+            self.finish(taken.tag, id, now);
             return Suspicion::None;
         }
         let known = id.and_then(|id| self.memory.remove(&id));
@@ -243,8 +251,9 @@ impl Desk {
             queue.busy = false;
             queue.single = queue.single.saturating_sub(finished.len());
         }
-        self.finished
-            .extend(finished.iter().map(|item| (item.tag, item.id)));
+        for item in &finished {
+            self.finish(item.tag, item.id, now);
+        }
         let waiting = wait.and_then(|wait| self.decide(&key, &mut left, wait, now));
         if let Some(queue) = self.queues.get_mut(&key) {
             for item in left.into_iter().rev() {
@@ -404,9 +413,49 @@ impl Desk {
         self.unsettled.len()
     }
 
-    /// What is finished and has to be settled.
+    fn finish(&mut self, tag: Tag, id: Option<EventId>, now: Instant) {
+        self.finished.insert(tag, (id, now));
+        self.settle_at.get_or_insert(now + SETTLE_AFTER);
+    }
+
+    /// What is finished and has to be settled now. While there is work, it waits a little for what came before it: one
+    /// acknowledgement for many costs the bus as much as one for each.
+    pub fn take_due(&mut self, now: Instant) -> Vec<(Tag, Option<EventId>)> {
+        let is_idle = self.busy == 0 && self.line.is_empty();
+        let many = usize::from(self.policy.prefetch) / 4;
+        if is_idle {
+            return self.take_finished();
+        }
+        if self.finished.len() < many.max(1) && self.settle_at.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let in_order = self.unsettled.keys().zip(self.finished.keys());
+        let first = in_order.take_while(|(one, other)| one == other).count();
+        let is_due = |place: usize, at: Instant| place < first || at + SETTLE_ALONE_AFTER <= now;
+        let mut due = Vec::new();
+        let mut place = 0;
+        self.finished.retain(|tag, (id, at)| {
+            let stays = !is_due(place, *at);
+            place += 1;
+            if !stays {
+                due.push((*tag, *id));
+            }
+            stays
+        });
+        self.settle_at = (!self.finished.is_empty()).then_some(now + SETTLE_AFTER);
+        due
+    }
+
+    /// When [`Desk::take_due`] is to be asked again although nothing happened.
+    pub fn settle_at(&self) -> Option<Instant> {
+        self.settle_at
+    }
+
+    /// All that is finished.
     pub fn take_finished(&mut self) -> Vec<(Tag, Option<EventId>)> {
-        std::mem::take(&mut self.finished)
+        self.settle_at = None;
+        let finished = std::mem::take(&mut self.finished).into_iter();
+        finished.map(|(tag, (id, _))| (tag, id)).collect()
     }
 
     pub fn settled(&mut self, tags: &[(Tag, Option<EventId>)]) {
@@ -457,4 +506,124 @@ fn treatment(item: &mut Item, max_age: Duration) -> JobKind {
         return JobKind::Exhausted;
     }
     JobKind::Handle
+}
+
+#[cfg(test)]
+mod tests {
+    use tributary_base::backoff::Backoff;
+
+    use super::*;
+    use crate::{Envelope, EventId, OrganizationId, message::ContactTyping};
+
+    fn policy() -> Policy {
+        Policy {
+            backoff: Backoff::SERVER,
+            longest_wait: Duration::from_secs(1),
+            max_attempts: 3,
+            max_age: Duration::MAX,
+            prefetch: 200,
+            concurrency: 10,
+            hold_limit: Duration::from_secs(600),
+            crash_limit: 5,
+        }
+    }
+
+    fn taken(tag: u64) -> Taken {
+        let typing = serde_json::json!({"origin": {"channel_id": "shop", "address": "7", "occurred_at": Utc::now()}});
+        let typing: ContactTyping = serde_json::from_value(typing).expect("an event");
+        let envelope = Envelope::wrap(
+            EventId::generate(),
+            "/channels/shop".to_owned(),
+            OrganizationId::from("acme"),
+            None,
+            &typing,
+        );
+        Taken {
+            tag: Tag(tag),
+            redeliveries: 0,
+            body: bytes::Bytes::new(),
+            envelope,
+        }
+    }
+
+    const NONE: [u64; 0] = [];
+
+    /// A desk with a job in flight for each tag.
+    fn busy(tags: std::ops::Range<u64>, now: Instant) -> (Desk, Vec<Job>) {
+        let mut desk = Desk::new(policy(), 1);
+        for tag in tags {
+            desk.accept(taken(tag), Some(tag.to_string()), now);
+        }
+        let mut jobs = Vec::new();
+        while let Some(job) = desk.next_job(now) {
+            jobs.push(job);
+        }
+        (desk, jobs)
+    }
+
+    fn complete(desk: &mut Desk, job: Job, now: Instant) {
+        let report = Report {
+            key: job.key,
+            finished: job.items,
+            left: Vec::new(),
+            wait: None,
+        };
+        assert_eq!(desk.complete(report, now), None);
+    }
+
+    fn tags(due: &[(Tag, Option<EventId>)]) -> Vec<u64> {
+        due.iter().map(|(tag, _)| tag.0).collect()
+    }
+
+    #[test]
+    fn what_is_finished_waits_for_its_neighbours_but_not_for_long() {
+        let begun = Instant::now();
+        let (mut desk, mut jobs) = busy(1..6, begun);
+        // 5 and 2 are finished; 1 is still worked on.
+        complete(&mut desk, jobs.remove(4), begun);
+        complete(&mut desk, jobs.remove(1), begun);
+        assert_eq!(tags(&desk.take_due(begun)), NONE);
+        let soon = begun + SETTLE_AFTER;
+        assert_eq!(desk.settle_at(), Some(soon));
+        assert_eq!(tags(&desk.take_due(soon)), NONE, "1 comes before them");
+        complete(&mut desk, jobs.remove(0), soon);
+        let later = soon + SETTLE_AFTER;
+        let due = desk.take_due(later);
+        assert_eq!(tags(&due), [1, 2], "in one acknowledgement");
+        desk.settled(&due);
+        let late = begun + SETTLE_ALONE_AFTER;
+        assert_eq!(tags(&desk.take_due(late)), [5], "3 takes too long");
+        assert_eq!(desk.settle_at(), None);
+    }
+
+    #[test]
+    fn many_that_are_finished_do_not_wait() {
+        let now = Instant::now();
+        let few = u64::from(policy().prefetch) / 4 - 1;
+        let mut desk = Desk::new(policy(), 1);
+        for tag in 0..few + 2 {
+            desk.accept(taken(tag), Some(tag.to_string()), now);
+        }
+        let finish = |desk: &mut Desk| {
+            let job = desk.next_job(now).expect("a job");
+            complete(desk, job, now);
+        };
+        for _ in 0..few {
+            finish(&mut desk);
+        }
+        assert_eq!(tags(&desk.take_due(now)), NONE);
+        finish(&mut desk);
+        assert_eq!(desk.take_due(now).len() as u64, few + 1);
+    }
+
+    #[test]
+    fn without_work_everything_is_settled_at_once() {
+        let now = Instant::now();
+        let (mut desk, jobs) = busy(1..4, now);
+        for job in jobs.into_iter().rev() {
+            complete(&mut desk, job, now);
+        }
+        assert_eq!(tags(&desk.take_due(now)), [1, 2, 3]);
+        assert_eq!(desk.settle_at(), None);
+    }
 }

@@ -24,7 +24,7 @@ use super::{
     item::{Report, Suspicion, Waiting},
     job::Bench,
 };
-use crate::{Bus, BusError, Claim, Intake, Lease, Taken};
+use crate::{Bus, BusError, Claim, EventId, Intake, Lease, Tag, Taken};
 
 /// How long the bus may take to note what is settled.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(30);
@@ -166,7 +166,8 @@ impl Runner {
             let fresh = self.lease.is_fresh();
             if fresh {
                 self.begin_jobs(now);
-                if let Err(error) = self.settle(intake).await {
+                let due = self.desk.take_due(now);
+                if let Err(error) = self.settle(intake, due).await {
                     return IntakeEnd::Broken(error);
                 }
             }
@@ -271,8 +272,11 @@ impl Runner {
         }
     }
 
-    async fn settle(&mut self, intake: &mut Box<dyn Intake>) -> Result<(), BusError> {
-        let finished = self.desk.take_finished();
+    async fn settle(
+        &mut self,
+        intake: &mut Box<dyn Intake>,
+        finished: Vec<(Tag, Option<EventId>)>,
+    ) -> Result<(), BusError> {
         if finished.is_empty() {
             return Ok(());
         }
@@ -303,7 +307,8 @@ impl Runner {
         }
         let due = self.desk.next_due();
         let give_back = self.desk.give_back_at();
-        let next = [due, give_back].into_iter().flatten().min();
+        let settle = self.desk.settle_at();
+        let next = [due, give_back, settle].into_iter().flatten().min();
         next.unwrap_or(now + self.policy.hold_limit)
     }
 
@@ -312,15 +317,16 @@ impl Runner {
         let mut end = end;
         let mut deadline = None;
         loop {
-            if matches!(end, IntakeEnd::Stopped | IntakeEnd::GiveBack)
-                && let Err(error) = self.settle(intake).await
-            {
-                end = match end {
-                    IntakeEnd::Stopped => IntakeEnd::Stopped,
-                    IntakeEnd::GiveBack | IntakeEnd::Lost | IntakeEnd::Broken(_) => {
-                        IntakeEnd::Broken(error)
-                    }
-                };
+            if matches!(end, IntakeEnd::Stopped | IntakeEnd::GiveBack) {
+                let finished = self.desk.take_finished();
+                if let Err(error) = self.settle(intake, finished).await {
+                    end = match end {
+                        IntakeEnd::Stopped => IntakeEnd::Stopped,
+                        IntakeEnd::GiveBack | IntakeEnd::Lost | IntakeEnd::Broken(_) => {
+                            IntakeEnd::Broken(error)
+                        }
+                    };
+                }
             }
             if self.jobs.is_empty() {
                 return end;

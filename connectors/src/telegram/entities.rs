@@ -164,7 +164,7 @@ mod tests {
             &[
                 wire("bold", 0, 3),
                 wire("italic", 4, 2),
-                wire("spoiler", 0, 2),
+                wire("unheard_of", 0, 2),
                 wire("code", 1, 1),
                 wire("code", 9, 4),
                 wire("code", -1, 4),

@@ -8,7 +8,9 @@ mod agents;
 mod api_keys;
 mod around;
 mod auth;
+mod changes;
 mod code;
+mod content;
 mod conversations;
 mod directory;
 mod endpoints;
@@ -18,15 +20,12 @@ mod media;
 mod messages;
 mod openapi;
 mod page;
+mod presence;
 mod problem;
 mod serve;
 mod views;
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -50,7 +49,7 @@ use utoipa_swagger_ui::SwaggerUi;
 pub use auth::Rate;
 pub use openapi::document as openapi_document;
 
-use crate::store::Store;
+use crate::{MediaLinks, links::Links, store::Store};
 
 /// Requests that run at once; further ones are answered 503.
 const IN_FLIGHT_LIMIT: usize = 512;
@@ -59,7 +58,11 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the API works with. Cheap to clone.
 #[derive(Clone)]
-pub struct ApiState(Arc<Shared>);
+pub struct ApiState {
+    shared: Arc<Shared>,
+    links: Links,
+    media: Option<MediaService>,
+}
 
 struct Shared {
     store: Store,
@@ -68,7 +71,6 @@ struct Shared {
     limiter: auth::KeyLimiter,
     in_flight: Semaphore,
     settings: tributary_config::Api,
-    media: OnceLock<MediaService>,
     uploads: Semaphore,
     upload_limits: Limits,
 }
@@ -76,65 +78,81 @@ struct Shared {
 impl ApiState {
     /// The API over a migrated store; `rate` bounds each API key.
     pub fn new(store: Store, bus: Arc<dyn Bus>, settings: &Settings, rate: Rate) -> Self {
-        Self(Arc::new(Shared {
+        let shared = Shared {
             store,
             bus,
             guard: Guard::new(&settings.webhooks.allow_internal),
             limiter: auth::KeyLimiter::new(rate),
             in_flight: Semaphore::new(IN_FLIGHT_LIMIT),
             settings: settings.api.clone(),
-            media: OnceLock::new(),
             uploads: Semaphore::new(media::UPLOADS_LIMIT),
             upload_limits: Limits {
                 size: settings.media.size_limit,
                 deadline: settings.media.fetch_deadline,
             },
-        }))
+        };
+        Self {
+            shared: Arc::new(shared),
+            links: Links::default(),
+            media: None,
+        }
     }
 
-    /// Where media is kept; without it uploads are refused. Only the first call counts.
+    /// The same, with links to the media of the store in its answers. Without, they name media by `media_id` alone.
     #[must_use]
-    pub fn with_media(self, media: Option<MediaService>) -> Self {
-        if let Some(media) = media {
-            self.0.media.get_or_init(|| media);
+    pub fn with_media_links(mut self, links: Arc<dyn MediaLinks>) -> Self {
+        self.links = Links::new(links);
+        self
+    }
+
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// Where media is kept, with links to it in the answers; without it uploads are refused.
+    #[must_use]
+    pub fn with_media(mut self, media: Option<MediaService>) -> Self {
+        if let Some(media) = &media {
+            self.links = Links::new(Arc::new(media.links.clone()));
         }
+        self.media = media;
         self
     }
 
     fn media(&self) -> Option<&MediaService> {
-        self.0.media.get()
+        self.media.as_ref()
     }
 
     fn uploads(&self) -> &Semaphore {
-        &self.0.uploads
+        &self.shared.uploads
     }
 
     fn upload_limits(&self) -> Limits {
-        self.0.upload_limits
+        self.shared.upload_limits
     }
 
     fn store(&self) -> &Store {
-        &self.0.store
+        &self.shared.store
     }
 
     fn bus(&self) -> &dyn Bus {
-        self.0.bus.as_ref()
+        self.shared.bus.as_ref()
     }
 
     fn guard(&self) -> &Guard {
-        &self.0.guard
+        &self.shared.guard
     }
 
     fn limiter(&self) -> &auth::KeyLimiter {
-        &self.0.limiter
+        &self.shared.limiter
     }
 
     fn in_flight(&self) -> &Semaphore {
-        &self.0.in_flight
+        &self.shared.in_flight
     }
 
     fn request_deadline(&self) -> Duration {
-        self.0.settings.request_deadline
+        self.shared.settings.request_deadline
     }
 }
 
@@ -179,8 +197,15 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         .routes(routes!(conversations::close_conversation))
         .routes(routes!(conversations::reopen_conversation))
         .routes(routes!(conversations::assign_conversation))
+        .routes(routes!(presence::show_typing))
+        .routes(routes!(presence::mark_read))
         .routes(routes!(messages::list_messages, messages::send_message))
-        .routes(routes!(messages::get_message))
+        .routes(routes!(
+            messages::get_message,
+            changes::edit_message,
+            changes::delete_message
+        ))
+        .routes(routes!(changes::set_reactions))
         .routes(routes!(media::upload_media))
         .routes(routes!(media::get_media))
         .routes(routes!(
@@ -193,14 +218,14 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
 }
 
 fn router(state: ApiState) -> Router {
-    let document = openapi::document(state.0.settings.public_url.as_ref());
+    let document = openapi::document(state.shared.settings.public_url.as_ref());
     let docs = SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document);
     Router::from(routes_of_the_api())
         .route("/", get(async || Redirect::temporary("/docs/")))
         .route("/media/{organization}/{id}/{name}", any(media::open_link))
         .merge(docs)
         .layer(CatchPanicLayer::custom(around::panicked))
-        .layer(DefaultBodyLimit::max(state.0.settings.body_limit))
+        .layer(DefaultBodyLimit::max(state.shared.settings.body_limit))
         .layer(from_fn_with_state(state.clone(), around::around))
         .with_state(state)
 }

@@ -8,20 +8,26 @@ mod agent_changes;
 mod agents;
 mod api_keys;
 mod bulk;
+mod changes;
 mod clearing;
 mod commands;
+mod desk;
 mod endpoints;
 mod error;
 mod events;
+mod gathering;
 mod housekeeping;
 mod load;
 mod matching;
 mod notices;
 mod outbox;
+mod presence;
 mod queries;
+mod reading;
 mod receive;
 mod rows;
 mod sync;
+mod told;
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,6 +42,7 @@ use crate::wake::Wake;
 pub use agent_changes::AgentChanges;
 pub use agents::{Agent, Availability, NewAgent};
 pub use api_keys::*;
+pub use changes::MessageEdit;
 pub(crate) use clearing::Published;
 pub use commands::{Idempotency, NewMessage};
 pub use endpoints::*;
@@ -62,6 +69,8 @@ pub struct Store {
     deadline: Duration,
     wake: Arc<Wake>,
     clearing: Arc<clearing::Desk>,
+    gathering: Arc<gathering::Desk>,
+    reading: Arc<reading::Desk>,
 }
 
 impl Store {
@@ -72,6 +81,8 @@ impl Store {
             deadline,
             wake: Wake::new(),
             clearing: clearing::Desk::new(),
+            gathering: Arc::new(gathering::Desk::new()),
+            reading: Arc::new(reading::Desk::new()),
         }
     }
 

@@ -26,11 +26,28 @@ pub(crate) struct Shards {
 }
 
 impl Store {
-    /// The oldest rows of the shards, but for those that go to one of the `except` (lane names; empty text: events).
+    /// The oldest rows of the shards, but for those that go to one of the `except` (lane names; empty text: events). The
+    /// relays of one process read together where that saves something.
     ///
     /// # Errors
     /// The database.
     pub(crate) async fn outbox_rows(
+        &self,
+        shards: Shards,
+        except: &[String],
+        limit: i64,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        if let Database::Postgres(pool) = self.database()
+            && shards.from.is_none()
+            && except.is_empty()
+            && let Some(rows) = self.outbox_rows_together(pool, shards.own, limit).await
+        {
+            return Ok(rows);
+        }
+        self.outbox_rows_apart(shards, except, limit).await
+    }
+
+    async fn outbox_rows_apart(
         &self,
         shards: Shards,
         except: &[String],

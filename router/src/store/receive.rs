@@ -3,15 +3,15 @@
 use chrono::{DateTime, Utc};
 use tributary_base::database::Tx;
 
-use super::{Store, StoreError, load, rows};
+use super::{Store, StoreError, load, rows, told};
 use crate::{
     decide::{Arrival, Change, Changes, Policy, Snapshot, Verdict, decide},
     model::now,
 };
 
 impl Store {
-    /// Takes in a batch; answers what became of each arrival once that is durable. `may_commit` is asked last: whether
-    /// this worker still owns the lane.
+    /// Takes in a batch in a transaction of its own; answers what became of each arrival once that is durable.
+    /// `may_commit` is asked last: whether this worker still owns the lane.
     ///
     /// # Errors
     /// [`StoreError::NotOwner`] when it does not; the database. Nothing of the batch has happened then, unless the commit
@@ -25,26 +25,42 @@ impl Store {
         if arrivals.is_empty() {
             return Ok(Vec::new());
         }
+        let arrivals: Vec<&Arrival> = arrivals.iter().collect();
         let work = async {
-            let now = now();
-            let mut tx = self.begin().await?;
-            let mut snapshot = load::load(&mut tx, arrivals).await?;
-            let changes = decide(arrivals, &mut snapshot, policy, now)?;
-            apply(&mut tx, &snapshot, &changes, now).await?;
-            if !may_commit() {
-                return Err(StoreError::NotOwner);
-            }
-            tx.commit().await?;
-            Ok(changes)
+            let tx = self.begin().await?;
+            take_in(tx, &arrivals, policy, may_commit).await
         };
         let changes = self.within(work).await?;
+        Ok(self.received(changes).await)
+    }
+
+    /// Tells those who go on from what was taken in; answers the verdicts.
+    pub(super) async fn received(&self, changes: Changes) -> Vec<Verdict> {
         if !changes.waiting.is_empty() {
             self.wake().match_soon(changes.waiting);
         }
         self.announce(changes.outgoing.iter().map(|o| o.shard).collect())
             .await;
-        Ok(changes.verdicts)
+        changes.verdicts
     }
+}
+
+/// Reads, decides, writes and commits.
+pub(super) async fn take_in(
+    mut tx: Tx,
+    arrivals: &[&Arrival],
+    policy: &Policy,
+    may_commit: impl Fn() -> bool + Send + Sync,
+) -> Result<Changes, StoreError> {
+    let now = now();
+    let mut snapshot = load::load(&mut tx, arrivals).await?;
+    let changes = decide(arrivals.iter().copied(), &mut snapshot, policy, now)?;
+    apply(&mut tx, &snapshot, &changes, now).await?;
+    if !may_commit() {
+        return Err(StoreError::NotOwner);
+    }
+    tx.commit().await?;
+    Ok(changes)
 }
 
 /// Writes what was decided, in the order that the tables' references need.
@@ -57,10 +73,10 @@ async fn apply(
     let contacts = |change| Snapshot::changed(&snapshot.contacts, change);
     let conversations = |change| Snapshot::changed(&snapshot.conversations, change);
     let messages = |change| Snapshot::changed(&snapshot.messages, change);
-    rows::contacts(&contacts(Change::New))
+    rows::contacts(&contacts(Change::New))?
         .insert(tx, "")
         .await?;
-    rows::contact_changes(&contacts(Change::Changed))
+    rows::contact_changes(&contacts(Change::Changed))?
         .update(tx)
         .await?;
     rows::conversations(&conversations(Change::New))
@@ -75,6 +91,7 @@ async fn apply(
     rows::message_changes(&messages(Change::Changed))?
         .update(tx)
         .await?;
+    told::apply(tx, snapshot, changes, now).await?;
     rows::seen(&changes.seen, now).insert(tx, "").await?;
     rows::raw_payloads(&changes.raw, now)
         .insert(tx, "ON CONFLICT DO NOTHING")

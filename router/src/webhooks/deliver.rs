@@ -15,9 +15,12 @@ use super::{
     classify::{self, Away, Verdict},
     outage::{Admission, Outage, Setback},
     reasons::Reasons,
-    sign::signatures,
+    sign::{BadSecret, Signer},
 };
-use crate::store::{Endpoint, Store};
+use crate::{
+    links::Links,
+    store::{Endpoint, Store},
+};
 
 /// The CloudEvents media type of one event.
 const CLOUDEVENTS_JSON: &str = "application/cloudevents+json; charset=utf-8";
@@ -40,14 +43,31 @@ pub struct Deliverer {
     outage: Outage,
     reasons: Reasons,
     known: Mutex<Known>,
+    links: Links,
 }
 
 /// The endpoint as it was read last.
 #[derive(Debug)]
 struct Known {
     /// `None` when it was deleted.
-    endpoint: Option<Arc<Endpoint>>,
+    target: Option<Arc<Target>>,
     read_at: Instant,
+}
+
+/// Where events go, and what signs them.
+#[derive(Debug)]
+struct Target {
+    url: String,
+    signer: Result<Signer, BadSecret>,
+}
+
+impl From<Endpoint> for Target {
+    fn from(endpoint: Endpoint) -> Self {
+        Self {
+            signer: Signer::new(&endpoint.secrets),
+            url: endpoint.url,
+        }
+    }
 }
 
 impl Deliverer {
@@ -58,6 +78,7 @@ impl Deliverer {
         client: Client,
         endpoint: Endpoint,
         backoff: Backoff,
+        links: Links,
     ) -> Self {
         Self {
             id: endpoint.id,
@@ -66,15 +87,16 @@ impl Deliverer {
             client,
             outage: Outage::new(backoff),
             reasons: Reasons::default(),
+            links,
             known: Mutex::new(Known {
-                endpoint: Some(Arc::new(endpoint)),
+                target: Some(Arc::new(endpoint.into())),
                 read_at: Instant::now(),
             }),
         }
     }
 
     async fn deliver(&self, work: &Work, lease: &Lease) -> Outcome {
-        let Some(endpoint) = self.endpoint().await else {
+        let Some(target) = self.target().await else {
             return Outcome::Pause {
                 after: Some(DELETED_PAUSE),
                 reason: "endpoint was deleted".to_owned(),
@@ -93,7 +115,7 @@ impl Deliverer {
             return retry("lane may have another owner".to_owned());
         }
         let begun = Instant::now();
-        let verdict = match self.post(&endpoint, &work.envelope).await {
+        let verdict = match self.post(&target, &work.envelope).await {
             Ok(verdict) => verdict,
             Err(reason) => {
                 count("dead");
@@ -106,20 +128,20 @@ impl Deliverer {
     }
 
     /// One try. The error is about the event itself: it can never be sent.
-    async fn post(&self, endpoint: &Endpoint, envelope: &Envelope) -> Result<Verdict, String> {
+    async fn post(&self, target: &Target, envelope: &Envelope) -> Result<Verdict, String> {
         // Checked each time: what is allowed may have changed since the endpoint was made.
-        let url = match Url::parse(&endpoint.url) {
+        let url = match Url::parse(&target.url) {
             Ok(url) => url,
             Err(_) => return Ok(unusable("endpoint's URL cannot be read")),
         };
         if let Err(refused) = self.guard.check(&url) {
             return Ok(unusable(format!("endpoint refused: {refused}")));
         }
-        let body = envelope.to_bytes().map_err(|error| error.to_string())?;
+        let body = self.links.event_bytes(envelope)?;
         let id = envelope.id.to_string();
         let timestamp = Utc::now().timestamp();
-        let signed = match signatures(&endpoint.secrets, &id, timestamp, &body) {
-            Ok(signed) => signed,
+        let signed = match &target.signer {
+            Ok(signer) => signer.sign(&id, timestamp, &body),
             Err(_) => return Ok(unusable("endpoint's secret cannot be read")),
         };
         let sent = self
@@ -183,19 +205,19 @@ impl Deliverer {
     }
 
     /// The endpoint, at most [`REREAD_INTERVAL`] old unless the store is away; `None` when it was deleted.
-    async fn endpoint(&self) -> Option<Arc<Endpoint>> {
+    async fn target(&self) -> Option<Arc<Target>> {
         if self.is_to_be_read_again() {
             match self.store.endpoint_of_lane(self.id).await {
                 Ok(read) => {
                     let live = read.filter(|endpoint| endpoint.deleted_at.is_none());
-                    self.known().endpoint = live.map(Arc::new);
+                    self.known().target = live.map(|endpoint| Arc::new(endpoint.into()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, endpoint = %self.id, "an endpoint cannot be read again; going on with what is known");
                 }
             }
         }
-        self.known().endpoint.as_ref().map(Arc::clone)
+        self.known().target.as_ref().map(Arc::clone)
     }
 
     /// Says so to one of many callers.

@@ -1,6 +1,8 @@
 //! Measures, in one run: the raw broker, and the whole way of a message (webhook -> bus -> router commit -> event ->
-//! endpoint) on RabbitMQ + PostgreSQL and on the embedded bus and store. Prints rates, latencies and the ratio to the raw broker.
+//! endpoint) on RabbitMQ + PostgreSQL and on the embedded bus and store. Prints rates, latencies, the ratio to the raw broker, and
+//! the processor time that each process spent on a message: it varies less than rates do on a machine that others use as well.
 
+mod cpu;
 mod raw;
 mod system;
 mod way;
@@ -10,6 +12,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use crate::{
+    cpu::Spent,
     system::{Backing, System},
     way::{Load, Measured},
 };
@@ -37,8 +40,13 @@ async fn main() -> Result<()> {
     println!(
         "raw broker: publish + confirm -> consume + ack, 1 KiB, quorum queue, one connection each way"
     );
+    let mut processes = cpu::servers()?;
+    processes.push(("publisher and consumer", std::process::id()));
+    let before = Spent::by(&processes)?;
     let raw = raw::measure(&amqp, MESSAGES * 2).await?;
-    println!("  {raw:>8.0} messages/s\n");
+    println!("  {raw:>8.0} messages/s");
+    Spent::by(&processes)?.report_since(&before, MESSAGES * 2);
+    println!();
 
     for backing in [Backing::Servers { amqp, postgres }, Backing::Embedded] {
         println!(
@@ -48,6 +56,12 @@ async fn main() -> Result<()> {
         let system = System::start(&program, &backing).await?;
         // Warms connections, caches and the claim of lanes.
         way::measure(&system, Load::Saturated { connections: 8 }, 500).await?;
+        let mut processes = system.processes();
+        if let Backing::Servers { .. } = backing {
+            processes.extend(cpu::servers()?);
+        }
+        processes.push(("load and simulators", std::process::id()));
+        let before = Spent::by(&processes)?;
         let saturated = way::measure(
             &system,
             Load::Saturated {
@@ -57,6 +71,7 @@ async fn main() -> Result<()> {
         )
         .await?;
         report("saturated", &saturated, Some(raw));
+        Spent::by(&processes)?.report_since(&before, MESSAGES);
         let (pace, count) = PACE;
         let paced = way::measure(&system, Load::Paced { per_second: pace }, count).await?;
         report(&format!("{pace}/s"), &paced, None);

@@ -37,13 +37,11 @@ pub struct System {
     /// Where Telegram would post, and the secret it would send.
     pub webhook: (String, String),
     operations: Vec<String>,
-    children: Vec<Child>,
+    /// The processes by their roles.
+    children: Vec<(&'static str, Child)>,
     telegram: TelegramSimulator,
     _folder: TempDir,
 }
-
-const INGRESS: &str = "127.0.0.1:18480";
-const API: &str = "127.0.0.1:18481";
 
 impl System {
     /// Starts the program on the backing and points simulators at it.
@@ -51,7 +49,8 @@ impl System {
         let telegram = TelegramSimulator::start(Options::quick()).await?;
         let endpoint = Endpoint::start().await?;
         let folder = TempDir::new()?;
-        let environment = environment(backing, &telegram);
+        let (ingress, api) = (free_address()?, free_address()?);
+        let environment = environment(backing, &telegram, &ingress, &api);
         let command = |arguments: &str| {
             let mut command = Command::new(program);
             command
@@ -81,7 +80,7 @@ impl System {
         for role in roles {
             let mut child = command(role).stdout(Stdio::piped()).spawn()?;
             let lines = lines(&mut child);
-            children.push(child);
+            children.push((*role, child));
             operations.push(wait_for(
                 &lines,
                 if *role == "up" {
@@ -107,15 +106,15 @@ impl System {
             _folder: folder,
         };
         system
-            .subscribe(String::from_utf8(key.stdout)?.trim())
+            .subscribe(&api, String::from_utf8(key.stdout)?.trim())
             .await?;
         Ok(system)
     }
 
     /// Makes the endpoint known, and learns where Telegram would post.
-    async fn subscribe(&mut self, key: &str) -> Result<()> {
+    async fn subscribe(&mut self, api: &str, key: &str) -> Result<()> {
         let made: serde_json::Value = reqwest::Client::new()
-            .post(format!("http://{API}/v1/endpoints"))
+            .post(format!("http://{api}/v1/endpoints"))
             .bearer_auth(key)
             .json(&json!({"url": self.endpoint.url(), "events": ["message.created"]}))
             .send()
@@ -138,6 +137,12 @@ impl System {
         let get = |name: &str| call.parameters.get(name).unwrap_or_default().to_owned();
         self.webhook = (get("url"), get("secret_token"));
         Ok(())
+    }
+
+    /// The processes that take part, by name and id.
+    pub fn processes(&self) -> Vec<(&'static str, u32)> {
+        let children = self.children.iter();
+        children.map(|(role, child)| (*role, child.id())).collect()
     }
 
     /// Where time went, by the processes' own histograms.
@@ -172,7 +177,7 @@ impl System {
     }
 
     pub async fn stop(mut self) {
-        for child in &mut self.children {
+        for (_, child) in &mut self.children {
             drop(child.kill());
             drop(child.wait());
         }
@@ -183,23 +188,34 @@ impl System {
 
 impl Drop for System {
     fn drop(&mut self) {
-        for child in &mut self.children {
+        for (_, child) in &mut self.children {
             drop(child.kill());
             drop(child.wait());
         }
     }
 }
 
-fn environment(backing: &Backing, telegram: &TelegramSimulator) -> Vec<(&'static str, String)> {
+/// An address of this machine that nobody listens on right now: the program must be told one that it can print in URLs.
+fn free_address() -> Result<String> {
+    let probe = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(probe.local_addr()?.to_string())
+}
+
+fn environment(
+    backing: &Backing,
+    telegram: &TelegramSimulator,
+    ingress: &str,
+    api: &str,
+) -> Vec<(&'static str, String)> {
     let mut environment = vec![
         (
             "TRIBUTARY_CHANNELS__TELEGRAM__TOKEN",
             telegram.token().to_owned(),
         ),
         ("TRIBUTARY_CHANNELS__TELEGRAM__API_URL", telegram.base_url()),
-        ("TRIBUTARY_INGRESS__PUBLIC_URL", format!("http://{INGRESS}")),
-        ("TRIBUTARY_INGRESS__LISTEN", INGRESS.to_owned()),
-        ("TRIBUTARY_API__LISTEN", API.to_owned()),
+        ("TRIBUTARY_INGRESS__PUBLIC_URL", format!("http://{ingress}")),
+        ("TRIBUTARY_INGRESS__LISTEN", ingress.to_owned()),
+        ("TRIBUTARY_API__LISTEN", api.to_owned()),
         ("TRIBUTARY_OPERATIONS__LISTEN", "127.0.0.1:0".to_owned()),
         (
             "TRIBUTARY_WEBHOOKS__ALLOW_INTERNAL",

@@ -8,7 +8,7 @@ mod visitor;
 use std::time::{Duration, Instant};
 
 pub use api::Api;
-pub use process::{Demo, Program, Spawn};
+pub use process::{Demo, Program, Spawn, free_port};
 pub use servers::{Database, PrivateServer, fresh_database_on};
 pub use visitor::Visitor;
 

@@ -26,6 +26,8 @@ pub struct Spawn {
     pub environment: BTreeMap<String, String>,
     /// A config file's content.
     pub config: String,
+    /// What runs it: a program that replaces itself by it, with its arguments.
+    pub under: Vec<String>,
 }
 
 impl Spawn {
@@ -38,6 +40,11 @@ impl Spawn {
 
     pub fn config(mut self, text: impl Into<String>) -> Self {
         self.config = text.into();
+        self
+    }
+
+    pub fn under(mut self, wrapper: &[&str]) -> Self {
+        self.under = wrapper.iter().map(|w| (*w).to_owned()).collect();
         self
     }
 
@@ -56,8 +63,11 @@ impl Spawn {
     fn command(&self, folder: &Path) -> Command {
         let config = folder.join("tributary.toml");
         std::fs::write(&config, &self.config).expect("write the config");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tributary"));
+        let program = env!("CARGO_BIN_EXE_tributary").to_owned();
+        let mut line = self.under.iter().cloned().chain([program]);
+        let mut command = Command::new(line.next().expect("never empty"));
         command
+            .args(line)
             .arg("--config")
             .arg(config)
             .args(&self.arguments)
@@ -177,6 +187,11 @@ impl Program {
         }
     }
 
+    /// Of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("wait").is_none()
@@ -272,7 +287,7 @@ impl Demo {
 
 /// A port that is free now, and stays so while nobody asks: each test runs in a process of its own and looks in a range of
 /// its own, below the ports that the system gives to clients.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let range = 10_000 + (std::process::id() % 400) as u16 * 20;
     loop {

@@ -1,6 +1,6 @@
 //! All that the provider knows of one bot: its chats, its updates, its webhook, its poller.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,35 +11,17 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::answer::ApiError;
+use super::chat::Chat;
 use super::delivery::{self, Webhook};
+use super::files::Files;
 use super::options::BotProfile;
+use super::params::Params;
+use super::rates::Rates;
 use super::updates::{NotTaken, UpdateQueue};
 use crate::lock;
 
-/// Messages of one chat that are remembered by content; older ones only by having an id.
-const REMEMBERED_MESSAGES: usize = 1_000;
 /// Callback queries that can still be answered.
 const REMEMBERED_CALLBACKS: usize = 10_000;
-
-/// How a chat takes what the bot sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// It arrives.
-    Open,
-    /// 403, the user blocked the bot.
-    Blocked,
-    /// 403, the account is gone.
-    Deactivated,
-    /// 403, the user has never started the bot.
-    NotStarted,
-    /// 403, the bot was removed from the group.
-    Kicked,
-    /// 400 with `migrate_to_chat_id`: the group has become this supergroup.
-    Migrated {
-        /// Its new id.
-        to: i64,
-    },
-}
 
 pub(super) struct Bot {
     pub profile: BotProfile,
@@ -58,7 +40,11 @@ pub(super) struct Account {
     pub poll: Option<oneshot::Sender<Wake>>,
     pub last_poll: Option<(i64, Instant)>,
     pub next_conflict_at: Option<Instant>,
-    callbacks: VecDeque<String>,
+    pub business: HashMap<String, Business>,
+    pub files: Files,
+    pub albums_made: u64,
+    pub rates: Rates,
+    callbacks: VecDeque<Callback>,
     callbacks_made: u64,
 }
 
@@ -70,109 +56,97 @@ pub(super) enum Wake {
     Webhook,
 }
 
-pub(super) struct Chat {
-    /// The `Chat` object.
-    pub info: Value,
-    pub standing: Standing,
-    last_message_id: i64,
-    messages: BTreeMap<i64, Arc<Value>>,
+/// A person's own account that lets the bot answer for it.
+pub(super) struct Business {
+    /// The `BusinessConnection` object.
+    pub connection: Value,
+    /// The person's chats, which are not the bot's own with the same people.
+    pub chats: HashMap<i64, Chat>,
 }
 
-impl Chat {
-    fn new(info: Value) -> Self {
+impl Business {
+    pub(super) fn new(connection: Value) -> Self {
         Self {
-            info,
-            standing: Standing::Open,
-            last_message_id: 0,
-            messages: BTreeMap::new(),
+            connection,
+            chats: HashMap::new(),
         }
     }
 
-    pub(super) fn next_message_id(&mut self) -> i64 {
-        self.last_message_id += 1;
-        self.last_message_id
+    pub(super) fn is_enabled(&self) -> bool {
+        self.connection["is_enabled"] == true
     }
 
-    pub(super) fn keep(&mut self, message_id: i64, message: Arc<Value>) {
-        self.last_message_id = self.last_message_id.max(message_id);
-        self.messages.insert(message_id, message);
-        if self.messages.len() > REMEMBERED_MESSAGES {
-            self.messages.pop_first();
-        }
+    pub(super) fn has_right(&self, name: &str) -> bool {
+        self.connection["rights"][name] == true
     }
+}
 
-    pub(super) fn message(&self, message_id: i64) -> Option<&Arc<Value>> {
-        self.messages.get(&message_id)
-    }
-
-    /// Whether there is, or was, such a message.
-    pub(super) fn has(&self, message_id: i64) -> bool {
-        let forgotten = self
-            .messages
-            .first_key_value()
-            .is_some_and(|(oldest, _)| message_id < *oldest);
-        self.messages.contains_key(&message_id) || (message_id > 0 && forgotten)
-    }
-
-    /// Whether the bot may write here.
-    pub(super) fn open(&self) -> Result<(), ApiError> {
-        match self.standing {
-            Standing::Open => Ok(()),
-            Standing::Blocked => Err(ApiError::forbidden("bot was blocked by the user")),
-            Standing::Deactivated => Err(ApiError::forbidden("user is deactivated")),
-            Standing::NotStarted => Err(ApiError::forbidden(
-                "bot can't initiate conversation with a user",
-            )),
-            Standing::Kicked => Err(ApiError::forbidden("bot was kicked from the group chat")),
-            Standing::Migrated { to } => Err(ApiError {
-                parameters: Some(json!({ "migrate_to_chat_id": to })),
-                ..ApiError::bad_request("group chat was upgraded to a supergroup chat")
-            }),
-        }
-    }
+struct Callback {
+    id: String,
+    made: Instant,
 }
 
 impl Account {
-    /// The chat with this id; it becomes known if it was not.
-    pub(super) fn chat(&mut self, chat_id: i64, info: impl FnOnce() -> Value) -> &mut Chat {
-        self.chats
-            .entry(chat_id)
-            .or_insert_with(|| Chat::new(info()))
-    }
-
-    /// The chat a `chat_id` argument names, by number or by `@username`.
-    pub(super) fn find_chat(&mut self, argument: Option<&str>) -> Result<&mut Chat, ApiError> {
-        let named = argument.ok_or_else(|| ApiError::bad_request("chat_id is empty"))?;
+    /// The chat that `chat_id` names, by number or by `@username`: one of the bot, or of the account it answers for.
+    pub(super) fn find_chat(&mut self, params: &Params) -> Result<&mut Chat, ApiError> {
+        let named = params
+            .get("chat_id")
+            .ok_or_else(|| ApiError::bad_request("chat_id is empty"))?;
+        let chats = match params.get("business_connection_id") {
+            Some(id) => {
+                let business = self.business_connection(id)?;
+                if !business.is_enabled() || !business.has_right("can_reply") {
+                    return Err(ApiError::bad_request("BUSINESS_PEER_INVALID"));
+                }
+                &mut business.chats
+            }
+            None => &mut self.chats,
+        };
         let found = match named.strip_prefix('@') {
-            Some(username) => self
-                .chats
+            Some(username) => chats
                 .values_mut()
                 .find(|chat| chat.info["username"] == username),
             None => named
                 .trim()
                 .parse()
                 .ok()
-                .and_then(|id: i64| self.chats.get_mut(&id)),
+                .and_then(|id: i64| chats.get_mut(&id)),
         };
         found.ok_or_else(|| ApiError::bad_request("chat not found"))
+    }
+
+    pub(super) fn business_connection(&mut self, id: &str) -> Result<&mut Business, ApiError> {
+        self.business
+            .get_mut(id)
+            .ok_or_else(|| ApiError::bad_request("business connection not found"))
     }
 
     pub(super) fn new_callback(&mut self) -> String {
         self.callbacks_made += 1;
         let id = format!("23830000{:011}", self.callbacks_made);
-        if self.callbacks.len() >= REMEMBERED_CALLBACKS {
-            self.callbacks.pop_front();
-        }
-        self.callbacks.push_back(id.clone());
+        self.keep_callback(&id);
         id
     }
 
     pub(super) fn keep_callback(&mut self, id: &str) {
-        self.callbacks.push_back(id.to_owned());
+        if self.callbacks.len() >= REMEMBERED_CALLBACKS {
+            self.callbacks.pop_front();
+        }
+        self.callbacks.push_back(Callback {
+            id: id.to_owned(),
+            made: Instant::now(),
+        });
     }
 
-    pub(super) fn knows_callback(&self, id: &str) -> bool {
-        self.callbacks.iter().rev().any(|known| known == id)
+    /// Whether this query can still be answered, `life` being how long one can.
+    pub(super) fn knows_callback(&self, id: &str, life: Duration) -> bool {
+        let known = self.callbacks.iter().rev().find(|known| known.id == id);
+        known.is_some_and(|known| known.made.elapsed() < life)
+    }
+
+    /// From now on no query made so far can be answered.
+    pub(super) fn expire_callbacks(&mut self) {
+        self.callbacks.clear();
     }
 
     /// Ends the long poll that waits, if one does.
@@ -196,6 +170,10 @@ impl Bot {
             poll: None,
             last_poll: None,
             next_conflict_at: None,
+            business: HashMap::new(),
+            files: Files::new(profile.id(), options.max_file_bytes),
+            albums_made: 0,
+            rates: Rates::new(options.rates),
             callbacks: VecDeque::new(),
             callbacks_made: 0,
         };
@@ -228,6 +206,14 @@ impl Bot {
             "first_name": self.profile.first_name,
             "username": self.profile.username,
         })
+    }
+
+    /// Whether this message is the bot's, sent for itself or for the account it answers for. In a channel every post is.
+    pub(super) fn has_sent(&self, chat: &Chat, message: &Value) -> bool {
+        let me = self.profile.id();
+        message["from"]["id"] == me
+            || message["sender_business_bot"]["id"] == me
+            || (chat.is("channel") && message.get("from").is_none())
     }
 
     /// So many of the provider's seconds.

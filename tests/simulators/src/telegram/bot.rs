@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::account::{Bot, Standing};
+use super::account::Bot;
+use super::business::BusinessAccount;
+use super::chat::{Chat, Standing};
+use super::media::Media;
 use super::person::Person;
+use super::room::Room;
 use super::user::{Told, User};
 
 /// One bot, to make it meet people and other updates.
@@ -29,6 +33,55 @@ impl BotHandle {
         User::new(Arc::clone(&self.bot), person.into())
     }
 
+    /// A basic group the bot is in; ids of groups are negative.
+    pub fn group(&self, id: i64, title: &str) -> Room {
+        self.room(json!({"id": id, "title": title, "type": "group"}))
+    }
+
+    /// A supergroup the bot is in; their ids begin with -100. Topics make it a forum.
+    pub fn supergroup(&self, id: i64, title: &str) -> Room {
+        self.room(json!({"id": id, "title": title, "type": "supergroup"}))
+    }
+
+    /// A channel the bot is an administrator of, with its `@` name; ids begin with -100.
+    pub fn channel(&self, id: i64, title: &str, username: &str) -> Room {
+        self.room(json!({"id": id, "title": title, "username": username, "type": "channel"}))
+    }
+
+    fn room(&self, chat: Value) -> Room {
+        Room::new(Arc::clone(&self.bot), chat)
+    }
+
+    /// Somebody lets the bot answer for their account, with all rights; the bot is told.
+    pub fn business(&self, owner: impl Into<Person>) -> BusinessAccount {
+        BusinessAccount::connect(Arc::clone(&self.bot), owner.into())
+    }
+
+    /// A file that is already at the provider: its `file_id`, for this bot.
+    pub fn file(&self, media: Media) -> String {
+        let kind = media.kind();
+        let fields = self.bot.with(|account| media.store(account));
+        let file = fields.get(kind.field()).cloned().unwrap_or_default();
+        let largest = file.as_array().and_then(|sizes| sizes.last()).cloned();
+        let file = largest.unwrap_or(file);
+        file["file_id"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The links of `getFile` given so far stop working, as they do after an hour.
+    pub fn expire_links(&self) {
+        self.bot.with(|account| account.files.expire_links());
+    }
+
+    /// A file is gone: `getFile` answers 400. `false`: there was none.
+    pub fn expire_file(&self, file_id: &str) -> bool {
+        self.bot.with(|account| account.files.expire(file_id))
+    }
+
+    /// No callback query made so far can be answered any more.
+    pub fn expire_callbacks(&self) {
+        self.bot.with(|account| account.expire_callbacks());
+    }
+
     /// Makes any update: an object with the kind as its key, `{"channel_post": {...}}`. An `update_id` in it is replaced.
     /// The chat becomes known, and a message in it counts among its messages. `message_id` is that of the message, or 0.
     pub fn update(&self, update: Value) -> Told {
@@ -47,7 +100,10 @@ impl BotHandle {
         let message_id = body["message_id"].as_i64().unwrap_or_default();
         let update_id = self.bot.with(|account| {
             if let Some(chat_id) = body["chat"]["id"].as_i64() {
-                let chat = account.chat(chat_id, || body["chat"].clone());
+                let chat = account
+                    .chats
+                    .entry(chat_id)
+                    .or_insert_with(|| Chat::new(body["chat"].clone()));
                 if message_id > 0 && body.get("date").is_some() {
                     chat.keep(message_id, Arc::new(body.clone()));
                 }
@@ -69,7 +125,10 @@ impl BotHandle {
             return false;
         };
         self.bot.with(|account| {
-            account.chat(chat_id, || chat);
+            account
+                .chats
+                .entry(chat_id)
+                .or_insert_with(|| Chat::new(chat));
         });
         true
     }

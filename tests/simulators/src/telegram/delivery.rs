@@ -1,7 +1,7 @@
 //! The webhook: one queue per chat, delivered one at a time and in order, different chats at once, retried for as long as
 //! it takes.
 //!
-//! Not simulated: expiry of updates after 24 h, and removal of a webhook that answers 410 for 23 h.
+//! Not simulated: expiry of updates after 24 h (callback queries do expire), and removal of a webhook that answers 410 for 23 h.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -132,8 +132,14 @@ fn in_webhook<T>(bot: &Bot, courier: &Courier, step: impl FnOnce(&mut Webhook) -
 async fn deliver(bot: &Arc<Bot>, courier: &Courier, pending: &Arc<Pending>) {
     let mut attempt = 0;
     loop {
+        if is_expired(bot, pending) {
+            settle(bot, courier, pending);
+            bot.shared
+                .record(|records| records.counters.updates_expired += 1);
+            return;
+        }
         attempt += 1;
-        let action = next_action(bot, pending.queue.id);
+        let action = next_action(bot, pending);
         match &action {
             Some(DeliveryAction::Hold(pause)) => tokio::time::sleep(*pause).await,
             Some(DeliveryAction::SwapWithNext) if swap(bot, courier, pending) => return,
@@ -158,12 +164,18 @@ async fn deliver(bot: &Arc<Bot>, courier: &Courier, pending: &Arc<Pending>) {
     }
 }
 
-fn next_action(bot: &Bot, chat_id: i64) -> Option<DeliveryAction> {
+/// A callback query nobody can answer any more is not delivered any more. Everything else lives for a day, longer than a test.
+fn is_expired(bot: &Bot, pending: &Pending) -> bool {
+    pending.queue.is_of("callback_query")
+        && pending.made.elapsed() >= bot.shared.options.callback_life
+}
+
+fn next_action(bot: &Bot, pending: &Pending) -> Option<DeliveryAction> {
     let token = &bot.profile.token;
-    let action = bot.shared.deliveries.next(|matches| {
-        matches.chat_id.is_none_or(|wanted| wanted == chat_id)
-            && matches.token.as_ref().is_none_or(|wanted| wanted == token)
-    });
+    let action = bot
+        .shared
+        .deliveries
+        .next(|matches| matches.fits(token, pending.queue.id, &pending.kind));
     if action.is_some() {
         bot.shared
             .record(|records| records.counters.misbehaved += 1);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::kind::FileKind;
 use crate::script::{Rule, Times};
 
 /// A script: rules for calls and rules for webhook deliveries.
@@ -13,6 +14,8 @@ pub struct Misbehave {
     pub calls: Vec<Rule<CallMatch, CallAction>>,
     /// Applied to attempts of webhook delivery, likewise.
     pub deliveries: Vec<Rule<DeliveryMatch, DeliveryAction>>,
+    /// Applied to downloads of files, likewise; `None` fits every kind.
+    pub downloads: Vec<Rule<Option<FileKind>, DownloadAction>>,
 }
 
 impl Misbehave {
@@ -20,15 +23,23 @@ impl Misbehave {
     pub fn on(matches: CallMatch, times: Times, action: CallAction) -> Self {
         Self {
             calls: vec![Rule::new(matches, times, action)],
-            deliveries: Vec::new(),
+            ..Self::default()
         }
     }
 
     /// One rule for webhook deliveries.
     pub fn delivering(matches: DeliveryMatch, times: Times, action: DeliveryAction) -> Self {
         Self {
-            calls: Vec::new(),
             deliveries: vec![Rule::new(matches, times, action)],
+            ..Self::default()
+        }
+    }
+
+    /// One rule for downloads of files of one kind, or of every kind.
+    pub fn downloading(kind: Option<FileKind>, times: Times, action: DownloadAction) -> Self {
+        Self {
+            downloads: vec![Rule::new(kind, times, action)],
+            ..Self::default()
         }
     }
 
@@ -37,6 +48,7 @@ impl Misbehave {
     pub fn and(mut self, other: Self) -> Self {
         self.calls.extend(other.calls);
         self.deliveries.extend(other.deliveries);
+        self.downloads.extend(other.downloads);
         self
     }
 }
@@ -122,6 +134,13 @@ pub enum CallAction {
         /// Whether what was asked happened all the same.
         when: When,
     },
+    /// A 5xx without a body.
+    EmptyError {
+        /// 500, 502, 503 or 504.
+        status: u16,
+        /// Whether what was asked happened all the same.
+        when: When,
+    },
     /// The connection ends without an answer.
     Drop(When),
     /// Accepted at once, answered after this time.
@@ -151,6 +170,8 @@ pub enum CallAction {
 pub struct DeliveryMatch {
     /// The chat (for callback queries, the user) of the update.
     pub chat_id: Option<i64>,
+    /// The kind of the update: `message`, `callback_query` ...
+    pub kind: Option<String>,
     /// The bot's token.
     pub token: Option<String>,
 }
@@ -165,8 +186,22 @@ impl DeliveryMatch {
     pub fn from(chat_id: i64) -> Self {
         Self {
             chat_id: Some(chat_id),
-            token: None,
+            ..Self::default()
         }
+    }
+
+    /// Only deliveries of this kind of update. Holding one kind back lets others overtake where the provider may let them:
+    /// callback queries, reactions and messages have queues of their own.
+    #[must_use]
+    pub fn of_kind(mut self, kind: &str) -> Self {
+        self.kind = Some(kind.into());
+        self
+    }
+
+    pub(super) fn fits(&self, token: &str, chat_id: i64, kind: &str) -> bool {
+        self.chat_id.is_none_or(|wanted| wanted == chat_id)
+            && self.kind.as_ref().is_none_or(|wanted| wanted == kind)
+            && self.token.as_ref().is_none_or(|wanted| wanted == token)
     }
 }
 
@@ -185,4 +220,30 @@ pub enum DeliveryAction {
     WrongSecret,
     /// It carries no secret; likewise.
     NoSecret,
+}
+
+/// What becomes of one download of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DownloadAction {
+    /// It begins only after this time.
+    SlowStart(Duration),
+    /// It comes in pieces of this many bytes with this pause between them.
+    Trickle {
+        /// Bytes.
+        piece: usize,
+        /// Between two pieces.
+        pause: Duration,
+    },
+    /// The connection ends after this many bytes, though `Content-Length` said more.
+    CutAfter(usize),
+    /// It has no `Content-Length`, and after the file this many bytes more.
+    Endless {
+        /// Bytes.
+        extra: usize,
+    },
+    /// The provider's front answers with this status and HTML.
+    Fail {
+        /// 404, 500, 502 ...
+        status: u16,
+    },
 }

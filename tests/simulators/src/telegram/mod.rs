@@ -3,25 +3,72 @@
 //! Written from the Bot API documentation and the behaviour of its open-source server. One simulator serves several bots; what
 //! they know survives their clients, as it does at the provider. [`User`] makes updates, [`Records`] tell what bots did.
 //!
-//! Not here: uploads (multipart bodies), Markdown, detection of links and mentions in sent text, rate limits of its own (a
-//! rule of [`Misbehave`] answers 429 where a test wants it), and expiry of updates.
+//! | simulated | how to use it |
+//! |---|---|
+//! | every way of giving arguments, uploads, `file_id`s, URLs on the loopback interface | call it as the provider |
+//! | text, files, albums, places, contacts, copies, forwards, edits, deletions, reactions, typing, read marks | [`TelegramSimulator::sent`], [`TelegramSimulator::changes`] |
+//! | the chat as a person sees it after all that | [`User::sees`], [`User::wait_until_sees`], [`Room::looks`] |
+//! | what people do: text, files with real bytes, albums, live places, replies, quotes, forwards, edits, reactions, buttons, blocking | [`User`], [`Media`], [`sample`] |
+//! | groups (privacy mode, topics, migration), channels, business accounts | [`BotHandle::group`] and its neighbours, [`Room`], [`BusinessAccount`] |
+//! | `getFile` and downloads, expiry of links, files and callback queries | [`BotHandle::expire_links`] and its neighbours |
+//! | polling and webhooks with the provider's order, retries and conflicts | [`Options`] sets its patience |
+//! | limits of size and form with the provider's error texts | [`SizeLimits`] makes them smaller |
+//! | limits of rate, where a test wants them | [`RateLimits`] |
+//! | refusals of every kind, 429, 5xx, slowness, cut connections, repetitions, downloads that lie | [`Misbehave`], [`Refusal`] |
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use tributary_simulators::script::Times;
+//! use tributary_simulators::telegram::{CallMatch, Media, Misbehave, Options, Refusal, TelegramSimulator, sample};
+//!
+//! let telegram = TelegramSimulator::start(Options::quick()).await?;
+//! let olena = telegram.user(5_550_001_111);
+//! olena.sends_media(Media::photo(sample::jpeg(800, 600, 1)).caption("Broken screen"));
+//! let blocked = Misbehave::on(CallMatch::method("sendPhoto"), Times::Count(1), Refusal::BlockedByUser.into());
+//! telegram.misbehave(blocked);
+//! // The bot under test is pointed at `telegram.base_url()` with `telegram.token()`.
+//! let chat = olena.wait_until_sees(Duration::from_secs(5), |chat| chat.from_bot().count() == 1).await?;
+//! assert_eq!(chat.messages[1].buttons, [["Yes", "No"]]);
+//! olena.presses_button(chat.messages[1].message_id, "Yes")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Not simulated: the old Markdown, inline mode, payments, polls sent by bots, paid media, stories, checklists, forum
+//! management, editing of live places, recompression of photos, `chat_member` updates, removal of a webhook that answers 410,
+//! and expiry of updates other than callback queries.
 
 mod account;
 mod answer;
 mod attempt;
 mod bot;
+mod business;
+mod chat;
 mod delivery;
+mod detect;
+mod download;
+mod files;
 mod html;
+mod kind;
+mod markdown;
+mod media;
 mod methods;
 mod misbehave;
 mod options;
 mod params;
 mod person;
+mod place;
+mod rates;
 mod records;
+mod refusal;
+mod room;
+pub mod sample;
 mod server;
 mod text;
 mod updates;
 mod user;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -40,14 +87,22 @@ use crate::serve::Server;
 use crate::wait::Bell;
 use crate::{TimedOut, client, lock};
 
-pub use self::account::Standing;
 pub use self::bot::BotHandle;
-pub use self::misbehave::{CallAction, CallMatch, DeliveryAction, DeliveryMatch, Misbehave, When};
-pub use self::options::{BotProfile, Options};
-pub use self::params::Params;
+pub use self::business::BusinessAccount;
+pub use self::chat::Standing;
+pub use self::kind::FileKind;
+pub use self::media::Media;
+pub use self::misbehave::{
+    CallAction, CallMatch, DeliveryAction, DeliveryMatch, DownloadAction, Misbehave, When,
+};
+pub use self::options::{BotProfile, Options, RateLimits, SizeLimits};
+pub use self::params::{Params, Upload};
 pub use self::person::Person;
-pub use self::records::{Call, Counters, Delivery, Records, Sent};
-pub use self::user::{Told, User};
+pub use self::records::{Call, Change, ChangeKind, Counters, Delivery, FileSeen, Records, Sent};
+pub use self::refusal::Refusal;
+pub use self::room::Room;
+pub use self::user::{NotThere, Origin, Told, User};
+pub use self::view::{ChatView, MessageView};
 
 /// A running simulator. Dropping it stops it.
 pub struct TelegramSimulator {
@@ -63,6 +118,7 @@ struct Shared {
     bell: Bell,
     calls: Script<CallMatch, CallAction>,
     deliveries: Script<DeliveryMatch, DeliveryAction>,
+    downloads: Script<Option<FileKind>, DownloadAction>,
     http: reqwest::Client,
     tasks: TaskTracker,
     open: CancellationToken,
@@ -109,6 +165,7 @@ impl TelegramSimulator {
             bell: Bell::new(),
             calls: Script::new(),
             deliveries: Script::new(),
+            downloads: Script::new(),
             http: client::build()?,
             tasks: TaskTracker::new(),
             open: CancellationToken::new(),
@@ -176,12 +233,16 @@ impl TelegramSimulator {
         for rule in script.deliveries {
             shared.deliveries.add(rule);
         }
+        for rule in script.downloads {
+            shared.downloads.add(rule);
+        }
     }
 
     /// Takes all rules back.
     pub fn behave(&self) {
         self.simulation.shared.calls.clear();
         self.simulation.shared.deliveries.clear();
+        self.simulation.shared.downloads.clear();
     }
 
     /// Every accepted message, in the order of acceptance.
@@ -196,6 +257,24 @@ impl TelegramSimulator {
                 .sent
                 .iter()
                 .filter(|sent| sent.chat_id == chat_id)
+                .map(Arc::clone)
+                .collect()
+        })
+    }
+
+    /// Every edit, deletion, reaction and the like, in the order of acceptance.
+    pub fn changes(&self) -> Vec<Arc<Change>> {
+        self.look(|records| records.changes.iter().map(Arc::clone).collect())
+    }
+
+    /// Those of one kind, likewise.
+    pub fn changes_of(&self, kind: ChangeKind) -> Vec<Arc<Change>> {
+        let fits = |change: &&Arc<Change>| change.kind == kind;
+        self.look(|records| {
+            records
+                .changes
+                .iter()
+                .filter(fits)
                 .map(Arc::clone)
                 .collect()
         })

@@ -9,8 +9,40 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::files::Stored;
+use super::kind::FileKind;
 use super::misbehave::{CallAction, DeliveryAction};
 use super::params::Params;
+
+/// A file in a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSeen {
+    /// What it is shown as.
+    pub kind: FileKind,
+    /// For the bot it was sent by or to.
+    pub file_id: String,
+    /// Where it has one.
+    pub file_name: Option<String>,
+    /// An IANA media type.
+    pub mime_type: String,
+    /// Bytes.
+    pub size: usize,
+    /// Of its bytes, lower-case hex.
+    pub sha256: String,
+}
+
+impl FileSeen {
+    pub(super) fn of(file: &Stored) -> Self {
+        Self {
+            kind: file.kind,
+            file_id: file.id.clone(),
+            file_name: file.name.clone(),
+            mime_type: file.mime.clone(),
+            size: file.bytes.len(),
+            sha256: file.sha256.clone(),
+        }
+    }
+}
 
 /// A message the provider took, whether or not its sender learned that.
 #[derive(Debug)]
@@ -29,12 +61,62 @@ pub struct Sent {
     pub chat_id: i64,
     /// The id it was given there.
     pub message_id: i64,
-    /// Its text after parsing of markup; empty for other content.
+    /// Its text or caption after parsing of markup; empty for other content.
     pub text: String,
+    /// Its files.
+    pub files: Vec<FileSeen>,
+    /// Its `reply_markup` of any kind, as it was given.
+    pub markup: Option<Value>,
     /// The arguments as they came.
     pub parameters: Params,
     /// The `Message` that was answered, or would have been.
     pub message: Arc<Value>,
+    /// What went wrong with this call; it was accepted all the same.
+    pub disturbed_by: Option<CallAction>,
+}
+
+/// What a bot did other than sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// A message has other content or buttons.
+    Edited,
+    /// A message is gone.
+    Deleted,
+    /// The bot's reaction to a message is another: `before` and `after` are lists of reactions.
+    Reacted,
+    /// The chat saw what the bot was doing (`after`): `typing`.
+    Acted,
+    /// A message of a business chat was marked as read.
+    Read,
+    /// A pressed button got its answer, `after` being the arguments.
+    Answered,
+}
+
+/// A change the provider took, whether or not its sender learned that.
+#[derive(Debug)]
+pub struct Change {
+    /// Place among all changes of all bots, from 0.
+    pub order: u64,
+    /// When, by the wall clock.
+    pub at: SystemTime,
+    /// When, by the clock to measure with.
+    pub instant: Instant,
+    /// The bot that made it.
+    pub bot_id: i64,
+    /// The method as documented: `editMessageText`.
+    pub method: &'static str,
+    /// What it was.
+    pub kind: ChangeKind,
+    /// Where; 0 for the answer to a pressed button.
+    pub chat_id: i64,
+    /// Which message; 0 where it was none.
+    pub message_id: i64,
+    /// What there was, where there was something.
+    pub before: Option<Arc<Value>>,
+    /// What there is now, where there is something.
+    pub after: Option<Arc<Value>>,
+    /// The arguments as they came.
+    pub parameters: Params,
     /// What went wrong with this call; it was accepted all the same.
     pub disturbed_by: Option<CallAction>,
 }
@@ -54,7 +136,7 @@ pub struct Call {
     pub method: String,
     /// `Content-Type` of the body; empty where there was none.
     pub content_type: String,
-    /// The body as it came.
+    /// The body as it came; empty if it was multipart, or longer than 1 MiB.
     pub body: Bytes,
     /// The arguments, if they could be read.
     pub parameters: Params,
@@ -94,6 +176,10 @@ pub struct Counters {
     pub answers: BTreeMap<u16, u64>,
     /// Messages accepted.
     pub sent: u64,
+    /// Changes accepted.
+    pub changes: u64,
+    /// Files downloaded to their end.
+    pub downloads: u64,
     /// Updates that became available to a bot.
     pub updates_created: u64,
     /// Updates that were lost because too many were waiting.
@@ -102,6 +188,8 @@ pub struct Counters {
     pub updates_unwanted: u64,
     /// Updates that were confirmed by an offset, accepted by a webhook, or dropped on request.
     pub updates_settled: u64,
+    /// Callback queries a webhook did not accept in their time; they count as settled as well.
+    pub updates_expired: u64,
     /// Attempts to deliver to a webhook.
     pub deliveries: u64,
     /// Calls and deliveries that a rule made go wrong.
@@ -130,6 +218,8 @@ impl Counters {
 pub struct Records {
     /// Messages in the order of acceptance.
     pub sent: VecDeque<Arc<Sent>>,
+    /// Edits, deletions, reactions and the like in the order of acceptance.
+    pub changes: VecDeque<Arc<Change>>,
     /// Calls in the order of arrival.
     pub calls: VecDeque<Arc<Call>>,
     /// Webhook attempts in the order of their end.
@@ -144,6 +234,7 @@ impl Records {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             sent: VecDeque::new(),
+            changes: VecDeque::new(),
             calls: VecDeque::new(),
             deliveries: VecDeque::new(),
             counters: Counters::default(),
@@ -156,6 +247,12 @@ impl Records {
         let order = self.counters.sent;
         self.counters.sent += 1;
         push(&mut self.sent, self.limit, Arc::new(make(order)));
+    }
+
+    pub(super) fn add_change(&mut self, make: impl FnOnce(u64) -> Change) {
+        let order = self.counters.changes;
+        self.counters.changes += 1;
+        push(&mut self.changes, self.limit, Arc::new(make(order)));
     }
 
     pub(super) fn add_call(&mut self, make: impl FnOnce(u64) -> Call) {
@@ -189,8 +286,9 @@ impl fmt::Display for Records {
         let counters = &self.counters;
         write!(
             formatter,
-            "{} sent, {} of {} updates pending, {} webhook attempts, calls {:?}, answers {:?}, {} misbehaved",
+            "{} sent, {} changed, {} of {} updates pending, {} webhook attempts, calls {:?}, answers {:?}, {} misbehaved",
             counters.sent,
+            counters.changes,
             counters.updates_pending(),
             counters.updates_created,
             counters.deliveries,

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 use tokio::time::Instant;
 
 use super::account::Bot;
@@ -15,36 +18,88 @@ use super::answer::{Answer, ApiError, html_error, json_response, respond};
 use super::misbehave::{CallAction, When};
 use super::params::Params;
 use super::records::Call;
-use super::{Simulation, methods};
+use super::{Simulation, download, methods};
 use crate::serve::Line;
 
-/// Bytes. The provider takes 50 MB with uploads; without them this is ample.
-const MAX_BODY: usize = 4 << 20;
+/// Bytes that the other arguments and the boundaries of a multipart body may take.
+const BESIDE_UPLOADS: usize = 1 << 20;
+/// Of a body that is too long, how much is read before the connection is given up, in bytes.
+const MAX_DRAINED: usize = 256 << 20;
+/// A body longer than this is not recorded, in bytes.
+const MAX_RECORDED: usize = 1 << 20;
 
 pub(super) fn router(simulation: Arc<Simulation>) -> Router {
-    Router::new()
-        .fallback(call)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(simulation)
+    Router::new().fallback(serve_any).with_state(simulation)
+}
+
+async fn serve_any(
+    State(simulation): State<Arc<Simulation>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Some(path) = parts.uri.path().strip_prefix("/file/bot") {
+        return download::serve(&simulation, path, &line).await;
+    }
+    match whole(
+        body,
+        simulation.shared.options.sizes.upload + BESIDE_UPLOADS,
+    )
+    .await
+    {
+        Ok(body) => call(&simulation, &line, &parts, body).await,
+        Err(error) => {
+            count_answer(&simulation, &line, error.code);
+            respond(&Err(error))
+        }
+    }
+}
+
+/// The body. One that is too long is read to its end all the same, so that the client hears the answer.
+async fn whole(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let mut chunks = body.into_data_stream();
+    let mut bytes = BytesMut::new();
+    let mut length = 0;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| ApiError::bad_request("can't read the request"))?;
+        length += chunk.len();
+        if length <= limit {
+            bytes.extend_from_slice(&chunk);
+        } else if length > MAX_DRAINED {
+            break;
+        }
+    }
+    if length > limit {
+        return Err(ApiError::new(413, "Request Entity Too Large"));
+    }
+    Ok(bytes.freeze())
+}
+
+fn count_answer(simulation: &Simulation, line: &Line, status: u16) {
+    simulation.shared.record(|records| {
+        if !line.is_cut() {
+            *records.counters.answers.entry(status).or_default() += 1;
+        }
+    });
 }
 
 /// The HTTP method does not matter to the provider.
-async fn call(
-    State(simulation): State<Arc<Simulation>>,
-    ConnectInfo(line): ConnectInfo<Line>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let Some((token, method)) = split(uri.path()) else {
+async fn call(simulation: &Simulation, line: &Line, parts: &Parts, body: Bytes) -> Response {
+    let Some((token, method)) = split(parts.uri.path()) else {
         return respond(&Err(ApiError::new(404, "Not Found")));
     };
-    let content_type = headers
+    let content_type = parts
+        .headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    let params = Params::parse(uri.query(), content_type, &body);
+    let params = Params::parse(parts.uri.query(), content_type, &body).await;
     let bot = simulation.bot(token).filter(|bot| !bot.is_revoked());
+    let recorded = if body.len() > MAX_RECORDED || content_type.starts_with("multipart/") {
+        Bytes::new()
+    } else {
+        body
+    };
     simulation.shared.record(|records| {
         records.add_call(|order| Call {
             order,
@@ -53,21 +108,16 @@ async fn call(
             bot_id: bot.as_ref().map(|bot| bot.profile.id()),
             method: method.to_owned(),
             content_type: content_type.to_owned(),
-            body: body.clone(),
-            parameters: params.as_ref().map(Params::clone).unwrap_or_default(),
+            body: recorded,
+            parameters: params.as_ref().map(Params::for_record).unwrap_or_default(),
         });
     });
     let response = match (bot, params) {
         (None, _) => respond(&Err(refused(token))),
         (Some(_), Err(error)) => respond(&Err(error)),
-        (Some(bot), Ok(params)) => serve(&bot, method, &params, &line).await,
+        (Some(bot), Ok(params)) => serve(&bot, method, &params, line).await,
     };
-    let status = response.status().as_u16();
-    simulation.shared.record(|records| {
-        if !line.is_cut() {
-            *records.counters.answers.entry(status).or_default() += 1;
-        }
-    });
+    count_answer(simulation, line, response.status().as_u16());
     response
 }
 
@@ -130,6 +180,10 @@ async fn before(action: Option<&CallAction>, line: &Line) -> Option<Response> {
             status,
             when: When::BeforeAccepting,
         } => Some(html_error(*status)),
+        CallAction::EmptyError {
+            status,
+            when: When::BeforeAccepting,
+        } => Some(empty_error(*status)),
         CallAction::Drop(When::BeforeAccepting) => {
             line.cut();
             Some(StatusCode::BAD_GATEWAY.into_response())
@@ -139,6 +193,10 @@ async fn before(action: Option<&CallAction>, line: &Line) -> Option<Response> {
             None
         }
         CallAction::ServerError {
+            when: When::AfterAccepting,
+            ..
+        }
+        | CallAction::EmptyError {
             when: When::AfterAccepting,
             ..
         }
@@ -164,6 +222,7 @@ async fn after(
             StatusCode::BAD_GATEWAY.into_response()
         }
         Some(CallAction::ServerError { status, .. }) => html_error(*status),
+        Some(CallAction::EmptyError { status, .. }) => empty_error(*status),
         Some(CallAction::EmptyBody) => json_response(StatusCode::OK, String::new()),
         Some(CallAction::InvalidJson) => {
             let body = outcome.as_ref().map_or_else(ApiError::body, Answer::body);
@@ -176,6 +235,12 @@ async fn after(
         }
         _ => respond(outcome),
     }
+}
+
+fn empty_error(status: u16) -> Response {
+    StatusCode::from_u16(status)
+        .unwrap_or(StatusCode::BAD_GATEWAY)
+        .into_response()
 }
 
 #[cfg(test)]

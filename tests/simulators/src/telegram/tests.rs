@@ -1,8 +1,12 @@
 //! The simulator as a client sees it.
 
+mod changing;
 mod hook;
+mod media;
 mod misbehaving;
+mod people;
 mod polling;
+mod refusing;
 mod sending;
 mod webhooks;
 

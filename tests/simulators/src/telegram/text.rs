@@ -3,8 +3,13 @@
 use serde_json::{Map, Value};
 
 use super::answer::ApiError;
+use super::detect::detect;
 use super::html;
+use super::markdown;
 use super::params::Params;
+
+/// Of one message; further ones are ignored (seen, not documented).
+const MAX_ENTITIES: usize = 100;
 
 /// Text as it will be shown, and its entities.
 pub(super) struct Formatted {
@@ -26,16 +31,29 @@ pub(super) fn formatted(
         .to_ascii_lowercase();
     let (text, entities) = match mode.as_str() {
         "" | "none" => (given.to_owned(), explicit(params, entities_name)?),
-        "html" => html::parse(given)
-            .map_err(|reason| ApiError::bad_request(&format!("can't parse entities: {reason}")))?,
-        "markdown" | "markdownv2" => {
+        "html" => html::parse(given).map_err(unreadable)?,
+        "markdownv2" => markdown::parse(given).map_err(unreadable)?,
+        "markdown" => {
             return Err(ApiError::bad_request(
-                "the simulator does not read Markdown",
+                "the simulator does not read the old Markdown",
             ));
         }
         _ => return Err(ApiError::bad_request("unsupported parse_mode")),
     };
-    Ok(trimmed(&text, entities))
+    let mut formatted = trimmed(&text, entities);
+    let found = detect(&formatted.text, &formatted.entities);
+    formatted.entities.extend(found);
+    // Outer before inner, as the provider lists them.
+    formatted.entities.sort_by_key(|entity| {
+        let number = |name: &str| entity[name].as_i64().unwrap_or_default();
+        (number("offset"), -number("length"))
+    });
+    formatted.entities.truncate(MAX_ENTITIES);
+    Ok(formatted)
+}
+
+fn unreadable(reason: String) -> ApiError {
+    ApiError::bad_request(&format!("can't parse entities: {reason}"))
 }
 
 fn explicit(params: &Params, name: &str) -> Result<Vec<Value>, ApiError> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 /// Update kinds of Bot API 10.1.
 const KINDS: [&str; 25] = [
@@ -48,6 +49,10 @@ pub(super) struct QueueKey {
 }
 
 impl QueueKey {
+    pub(super) fn is_of(&self, class: &str) -> bool {
+        self.class == class
+    }
+
     /// Messages, posts and their edits share the queue of their chat; every other kind has its own queues.
     fn of(kind: &str, body: &Value) -> Self {
         let class = match kind {
@@ -58,6 +63,12 @@ impl QueueKey {
         let id = id_in("chat")
             .or_else(|| id_in("from"))
             .or_else(|| id_in("user"));
+        // What happens in one chat behind a business connection stays in order, edits and deletions included.
+        let class = if class.contains("business_message") {
+            "business"
+        } else {
+            class
+        };
         Self {
             class: class.into(),
             id: id.unwrap_or_default(),
@@ -68,8 +79,10 @@ impl QueueKey {
 #[derive(Debug)]
 pub(super) struct Pending {
     pub update_id: i64,
+    pub kind: String,
     pub json: String,
     pub queue: QueueKey,
+    pub made: Instant,
 }
 
 /// Why an update did not become available.
@@ -112,8 +125,10 @@ impl UpdateQueue {
         let queue = QueueKey::of(kind, body);
         let pending = Arc::new(Pending {
             update_id,
+            kind: kind.to_owned(),
             json,
             queue,
+            made: Instant::now(),
         });
         self.pending.insert(update_id, Arc::clone(&pending));
         Ok(pending)

@@ -1,6 +1,11 @@
 //! Answers to pressed buttons.
 
+use std::sync::Arc;
+
+use serde_json::json;
+
 use super::super::answer::{Answer, ApiError};
+use super::super::records::ChangeKind;
 use super::Request;
 
 /// Of the text shown to the user, in UTF-16 units.
@@ -8,7 +13,8 @@ const MAX_TEXT: usize = 200;
 
 pub(super) fn answer(request: &Request<'_>) -> Result<Answer, ApiError> {
     let id = request.params.get("callback_query_id").unwrap_or_default();
-    if !request.bot.with(|account| account.knows_callback(id)) {
+    let life = request.bot.shared.options.callback_life;
+    if !request.bot.with(|account| account.knows_callback(id, life)) {
         return Err(ApiError::bad_request(
             "query is too old and response timeout expired or query ID is invalid",
         ));
@@ -17,5 +23,13 @@ pub(super) fn answer(request: &Request<'_>) -> Result<Answer, ApiError> {
     if text.encode_utf16().count() > MAX_TEXT {
         return Err(ApiError::bad_request("MESSAGE_TOO_LONG"));
     }
+    let given: serde_json::Map<_, _> = request
+        .params
+        .iter()
+        .map(|(name, value)| (name.to_owned(), json!(value)))
+        .collect();
+    request.changed("answerCallbackQuery", ChangeKind::Answered, |change| {
+        change.after = Some(Arc::new(given.into()));
+    });
     Ok(Answer::done())
 }

@@ -6,114 +6,198 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::super::account::{Chat, now};
+use super::super::account::{Account, now};
 use super::super::answer::{Answer, ApiError};
+use super::super::chat::Chat;
+use super::super::files::Stored;
 use super::super::params::Params;
-use super::super::records::Sent;
+use super::super::records::{FileSeen, Sent};
 use super::super::text::{self, Formatted};
 use super::Request;
+use super::markup::Markup;
 
 /// Of a text after parsing, in UTF-16 units.
 const MAX_TEXT: usize = 4096;
-/// Of an inline button's `callback_data`, in bytes.
-const MAX_CALLBACK_DATA: usize = 64;
-const ACTIONS: [&str; 11] = [
-    "typing",
-    "upload_photo",
-    "record_video",
-    "upload_video",
-    "record_voice",
-    "upload_voice",
-    "upload_document",
-    "choose_sticker",
-    "find_location",
-    "record_video_note",
-    "upload_video_note",
-];
+/// Of a caption after parsing, in UTF-16 units.
+const MAX_CAPTION: usize = 1024;
+/// Of a quote in a reply, in UTF-16 units.
+const MAX_QUOTE: usize = 1024;
 
 /// `sendMessage`.
 pub(super) fn message(request: &Request<'_>) -> Result<Answer, ApiError> {
-    let formatted = text::formatted(request.params, "text", "entities")?;
-    if formatted.text.is_empty() {
+    let (content, text) = text_content(request.params)?;
+    let outgoing = Outgoing::new("sendMessage", content, text).with_markup(request.params)?;
+    let message = request
+        .bot
+        .with(|account| post(request, account, outgoing))?;
+    Ok(Answer::new(&message))
+}
+
+/// The fields of a text message, and its text without markup.
+pub(super) fn text_content(params: &Params) -> Result<(Map<String, Value>, String), ApiError> {
+    let Formatted { text, entities } = text::formatted(params, "text", "entities")?;
+    if text.is_empty() {
         return Err(ApiError::bad_request("message text is empty"));
     }
-    if formatted.text.encode_utf16().count() > MAX_TEXT {
+    if text.encode_utf16().count() > MAX_TEXT {
         return Err(ApiError::bad_request("message is too long"));
     }
-    let Formatted { text, entities } = formatted;
     let mut content = Map::new();
     content.insert("text".into(), json!(text));
     if !entities.is_empty() {
         content.insert("entities".into(), json!(entities));
     }
-    send(request, "sendMessage", content, text)
+    if let Some(options) = params.json("link_preview_options") {
+        content.insert("link_preview_options".into(), options);
+    }
+    Ok((content, text))
 }
 
-/// `sendChatAction`.
-pub(super) fn chat_action(request: &Request<'_>) -> Result<Answer, ApiError> {
-    let action = request.params.get("action").unwrap_or_default();
-    if !ACTIONS.contains(&action) {
-        return Err(ApiError::bad_request("wrong parameter action in request"));
+/// The fields of a caption, none if it is empty, and its text without markup.
+pub(super) fn caption_content(params: &Params) -> Result<(Map<String, Value>, String), ApiError> {
+    let Formatted { text, entities } = text::formatted(params, "caption", "caption_entities")?;
+    if text.encode_utf16().count() > MAX_CAPTION {
+        return Err(ApiError::bad_request("message caption is too long"));
     }
-    request
-        .bot
-        .with(|account| account.find_chat(request.params.get("chat_id"))?.open())?;
-    Ok(Answer::done())
+    let mut content = Map::new();
+    if !text.is_empty() {
+        content.insert("caption".into(), json!(text));
+    }
+    if !entities.is_empty() {
+        content.insert("caption_entities".into(), json!(entities));
+    }
+    if params.flag("show_caption_above_media") {
+        content.insert("show_caption_above_media".into(), json!(true));
+    }
+    Ok((content, text))
+}
+
+/// A message on its way into a chat.
+pub(super) struct Outgoing {
+    pub method: &'static str,
+    /// Fields of `Message`.
+    pub content: Map<String, Value>,
+    /// Text or caption.
+    pub text: String,
+    pub files: Vec<Arc<Stored>>,
+    /// What comes with it; an album takes none.
+    pub markup: Markup,
+    /// The messages it counts as for the limits of rate; the first of an album counts for all.
+    pub weight: usize,
+}
+
+impl Outgoing {
+    pub(super) fn new(method: &'static str, content: Map<String, Value>, text: String) -> Self {
+        Self {
+            method,
+            content,
+            text,
+            files: Vec::new(),
+            markup: Markup::None,
+            weight: 1,
+        }
+    }
+
+    /// The same with the `reply_markup` of the call.
+    pub(super) fn with_markup(self, params: &Params) -> Result<Self, ApiError> {
+        Ok(Self {
+            markup: Markup::read(params)?,
+            ..self
+        })
+    }
 }
 
 /// Accepts one message: checks the chat, the reply and the buttons, gives it its id, and records it. All that a further
-/// send method needs besides is its content, as fields of `Message`.
-fn send(
+/// send method needs besides is its content.
+pub(super) fn post(
     request: &Request<'_>,
-    method: &'static str,
-    content: Map<String, Value>,
-    text: String,
-) -> Result<Answer, ApiError> {
-    let params = request.params;
-    let markup = inline_keyboard(params)?;
-    let from = request.bot.user();
-    let bot_id = request.bot.profile.id();
-    request.bot.with(|account| {
-        let chat = account.find_chat(params.get("chat_id"))?;
-        let replied = replied_to(params, chat)?;
-        chat.open()?;
-        let message_id = chat.next_message_id();
-        let mut message = json!({
-            "message_id": message_id,
-            "from": from,
-            "chat": chat.info,
-            "date": now(),
+    account: &mut Account,
+    outgoing: Outgoing,
+) -> Result<Arc<Value>, ApiError> {
+    let (bot, params) = (request.bot, request.params);
+    let markup = outgoing.markup;
+    let business = business_owner(account, params)?;
+    let chat = account.find_chat(params)?;
+    let replied = replied_to(params, chat)?;
+    chat.open()?;
+    markup.fits(chat)?;
+    let thread = params.integer("message_thread_id").filter(|id| *id != 0);
+    if let Some(thread) = thread {
+        chat.topic(thread)?;
+    }
+    let (chat_id, private) = (chat.id(), chat.is("private"));
+    if outgoing.weight > 0 {
+        account.rates.take(chat_id, private, outgoing.weight)?;
+    }
+    let chat = account.find_chat(params)?;
+    let message_id = chat.next_message_id();
+    let mut fields = Map::new();
+    fields.insert("message_id".into(), json!(message_id));
+    if let Some(owner) = business {
+        fields.insert(
+            "business_connection_id".into(),
+            json!(params.get("business_connection_id")),
+        );
+        fields.insert("from".into(), owner);
+        fields.insert("sender_business_bot".into(), bot.user());
+    } else if chat.is("channel") {
+        fields.insert("sender_chat".into(), chat.info.clone());
+    } else {
+        fields.insert("from".into(), bot.user());
+    }
+    fields.insert("chat".into(), chat.info.clone());
+    fields.insert("date".into(), json!(now()));
+    if let Some(thread) = thread {
+        fields.insert("message_thread_id".into(), json!(thread));
+        fields.insert("is_topic_message".into(), json!(true));
+    }
+    if params.flag("protect_content") {
+        fields.insert("has_protected_content".into(), json!(true));
+    }
+    fields.extend(replied);
+    fields.extend(outgoing.content);
+    if let Some(inline) = markup.in_message() {
+        fields.insert("reply_markup".into(), inline);
+    }
+    markup.apply(chat);
+    let message = Arc::new(Value::Object(fields));
+    chat.keep(message_id, Arc::clone(&message));
+    let files = outgoing.files.iter().map(|file| FileSeen::of(file));
+    let files: Vec<_> = files.collect();
+    bot.shared.record(|records| {
+        records.add_sent(|order| Sent {
+            order,
+            at: SystemTime::now(),
+            instant: Instant::now(),
+            bot_id: bot.profile.id(),
+            method: outgoing.method,
+            chat_id,
+            message_id,
+            text: outgoing.text,
+            files,
+            markup: markup.whole(),
+            parameters: params.for_record(),
+            message: Arc::clone(&message),
+            disturbed_by: request.action.cloned(),
         });
-        if let Some(fields) = message.as_object_mut() {
-            fields.extend(replied.map(|message| ("reply_to_message".to_owned(), message)));
-            fields.extend(content);
-            fields.extend(markup.map(|markup| ("reply_markup".to_owned(), markup)));
-        }
-        let message = Arc::new(message);
-        chat.keep(message_id, Arc::clone(&message));
-        let answer = Answer::new(&message);
-        let chat_id = chat.info["id"].as_i64().unwrap_or_default();
-        request.bot.shared.record(|records| {
-            records.add_sent(|order| Sent {
-                order,
-                at: SystemTime::now(),
-                instant: Instant::now(),
-                bot_id,
-                method,
-                chat_id,
-                message_id,
-                text,
-                parameters: params.clone(),
-                message,
-                disturbed_by: request.action.cloned(),
-            });
-        });
-        Ok(answer)
-    })
+    });
+    Ok(message)
 }
 
-/// The message that `reply_parameters` (or the older `reply_to_message_id`) names, without what it replied to itself.
-fn replied_to(params: &Params, chat: &Chat) -> Result<Option<Value>, ApiError> {
+/// Whose account the bot writes for, if it is not its own.
+fn business_owner(account: &mut Account, params: &Params) -> Result<Option<Value>, ApiError> {
+    match params.get("business_connection_id") {
+        None => Ok(None),
+        Some(id) => {
+            let business = account.business_connection(id)?;
+            Ok(Some(business.connection["user"].clone()))
+        }
+    }
+}
+
+/// The fields that tell what is replied to: the message that `reply_parameters` (or the older `reply_to_message_id`) names,
+/// without what it replied to itself, and the quote.
+fn replied_to(params: &Params, chat: &Chat) -> Result<Map<String, Value>, ApiError> {
     let reply = match params.get("reply_parameters") {
         None => json!({
             "message_id": params.integer("reply_to_message_id").unwrap_or_default(),
@@ -124,48 +208,49 @@ fn replied_to(params: &Params, chat: &Chat) -> Result<Option<Value>, ApiError> {
             .filter(Value::is_object)
             .ok_or_else(|| ApiError::bad_request("object expected as reply parameters"))?,
     };
+    let mut fields = Map::new();
     let message_id = reply["message_id"].as_i64().unwrap_or_default();
     if message_id == 0 {
-        return Ok(None);
+        return Ok(fields);
     }
     if !chat.has(message_id) {
         let may_go_alone = reply["allow_sending_without_reply"]
             .as_bool()
             .unwrap_or_default();
         let missing = ApiError::bad_request("message to be replied not found");
-        return if may_go_alone { Ok(None) } else { Err(missing) };
+        return if may_go_alone {
+            Ok(fields)
+        } else {
+            Err(missing)
+        };
     }
-    let mut replied = chat
-        .message(message_id)
-        .map(|message| Value::clone(message));
-    if let Some(Value::Object(fields)) = &mut replied {
-        fields.remove("reply_to_message");
+    if let Some(quote) = reply["quote"].as_str().filter(|quote| !quote.is_empty()) {
+        fields.insert("quote".into(), quoted(quote, &reply, chat, message_id)?);
     }
-    Ok(replied)
+    if chat.message(message_id).is_some() {
+        fields.insert("reply_to_message".into(), chat.quoted(message_id));
+    }
+    Ok(fields)
 }
 
-/// The inline keyboard in `reply_markup`, which becomes part of the message; other markup does not.
-fn inline_keyboard(params: &Params) -> Result<Option<Value>, ApiError> {
-    if params.get("reply_markup").is_none() {
-        return Ok(None);
-    }
-    let markup = params
-        .json("reply_markup")
-        .filter(Value::is_object)
-        .ok_or_else(|| ApiError::bad_request("object expected as reply markup"))?;
-    let Some(rows) = markup.get("inline_keyboard").and_then(Value::as_array) else {
-        return Ok(None);
-    };
-    for button in rows.iter().filter_map(Value::as_array).flatten() {
-        if button["text"].as_str().is_none_or(str::is_empty) {
-            return Err(ApiError::bad_request(
-                "can't parse inline keyboard button: Field \"text\" must be of type String",
-            ));
-        }
-        let too_long = |data: &str| data.is_empty() || data.len() > MAX_CALLBACK_DATA;
-        if button["callback_data"].as_str().is_some_and(too_long) {
-            return Err(ApiError::bad_request("BUTTON_DATA_INVALID"));
-        }
-    }
-    Ok(Some(markup))
+/// A quote must be a part of what is replied to.
+fn quoted(quote: &str, reply: &Value, chat: &Chat, message_id: i64) -> Result<Value, ApiError> {
+    let wrong = || ApiError::bad_request("QUOTE_TEXT_INVALID");
+    let given = json!({
+        "quote": quote,
+        "parse_mode": reply["quote_parse_mode"],
+        "quote_entities": reply["quote_entities"],
+    });
+    let params = Params::from_object(given).unwrap_or_default();
+    let quote = text::formatted(&params, "quote", "quote_entities")?.text;
+    let message = chat.message(message_id).ok_or_else(wrong)?;
+    let original = message["text"]
+        .as_str()
+        .or_else(|| message["caption"].as_str());
+    let found = original.and_then(|original| Some((original, original.find(&quote)?)));
+    let (original, at) = found
+        .filter(|_| quote.encode_utf16().count() <= MAX_QUOTE)
+        .ok_or_else(wrong)?;
+    let position = original[..at].encode_utf16().count();
+    Ok(json!({"text": quote, "position": position, "is_manual": true}))
 }

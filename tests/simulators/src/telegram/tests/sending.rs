@@ -265,3 +265,29 @@ async fn thousands_of_messages_do_not_slow_it_down() {
         began.elapsed()
     );
 }
+
+#[tokio::test]
+async fn rates_are_limited_where_a_test_wants_it() {
+    let rates = RateLimits {
+        bot_per_second: 1_000,
+        private_per_minute: 6,
+        private_burst: 2,
+        group_per_minute: 3,
+    };
+    let options = Options {
+        rates: Some(rates),
+        ..Options::quick()
+    };
+    let bench = Bench::with(options).await;
+    let _known = bench.simulator.user(CHAT).known();
+    let group = bench.simulator.first_bot().group(-7, "Team");
+    for (chat_id, most, wait) in [(CHAT, 2, 10), (group.id(), 3, 20)] {
+        for _ in 0..most {
+            assert_eq!(bench.says(chat_id, "x").await.0, 200);
+        }
+        let (status, body) = bench.says(chat_id, "x").await;
+        let seconds = body["parameters"]["retry_after"].as_u64().expect("seconds");
+        assert!(status == 429 && (1..=wait).contains(&seconds), "{body}");
+    }
+    assert_eq!(bench.simulator.sent().len(), 5);
+}

@@ -289,3 +289,56 @@ async fn deliveries_misbehave_by_the_script() {
         .expect("it is accepted in the end");
     assert!(hook.texts().iter().filter(|text| *text == "5a").count() >= 2);
 }
+
+#[tokio::test]
+async fn a_callback_query_nobody_accepts_in_time_is_given_up() {
+    let options = Options {
+        callback_life: Duration::from_millis(200),
+        ..Options::quick()
+    };
+    let (bench, hook) = (Bench::with(options).await, Hook::start().await);
+    set(&bench, &json!({"url": hook.url()})).await;
+    hook.will_answer(0, (0..100).map(|_| status(503)).collect());
+    let user = bench.simulator.user(CHAT).known();
+    user.presses(1, "late");
+    bench
+        .simulator
+        .wait_until_drained(WITHIN)
+        .await
+        .expect("its time is over");
+    assert_eq!(bench.simulator.counters().updates_expired, 1);
+    assert!(bench.simulator.deliveries().len() > 1, "it was tried again");
+}
+
+#[tokio::test]
+async fn other_kinds_overtake_messages_where_a_rule_holds_those() {
+    let (bench, hook) = (Bench::start().await, Hook::start().await);
+    set(&bench, &json!({"url": hook.url()})).await;
+    let user = bench.simulator.user(CHAT).known();
+    bench.simulator.misbehave(Misbehave::delivering(
+        DeliveryMatch::from(CHAT).of_kind("message"),
+        Times::Count(1),
+        DeliveryAction::Hold(Duration::from_millis(300)),
+    ));
+    let told = user.says("first");
+    let pressed = user.presses(told.message_id, "second");
+    bench
+        .simulator
+        .wait_until_drained(WITHIN)
+        .await
+        .expect("both are accepted");
+    let order: Vec<_> = bench
+        .simulator
+        .deliveries()
+        .iter()
+        .map(|delivery| Some(delivery.update_id))
+        .collect();
+    assert_eq!(order, [pressed.update_id, told.update_id]);
+}
+
+#[tokio::test]
+async fn looking_at_a_chat_does_not_make_it_known() {
+    let bench = Bench::start().await;
+    assert!(bench.simulator.user(CHAT).sees().messages.is_empty());
+    assert_eq!(bench.says(CHAT, "x").await.0, 400);
+}
