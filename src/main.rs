@@ -2,7 +2,6 @@
 
 mod cli;
 mod commands;
-mod media_links;
 mod message_log;
 mod previews;
 mod process;

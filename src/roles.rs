@@ -16,7 +16,7 @@ use tributary_connectors::{
     Accounts, ChannelLog, ConnectorAttendant, ConnectorStore, Ledger, server::serve_ingress,
 };
 use tributary_router::{
-    RouterAttendant,
+    LastingLinks, RouterAttendant,
     api::{
         ApiState, Extras, Rate,
         operations::{Check, Operations, serve_operations},
@@ -28,7 +28,6 @@ use tributary_router::{
 
 use crate::{
     cli::Role,
-    media_links::{Shown, links_of},
     message_log::ConnectorsLog,
     previews::Previews,
     process::{Needs, Tasks, listen, open_bus, stop_on_signals, wait_for, watch_bus},
@@ -360,7 +359,8 @@ impl Running {
         }
         if roles.contains(&Role::Webhooks) {
             let mut attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?;
-            if let Some(links) = links_of(self.media.as_ref(), Shown::InWebhooks) {
+            if let Some(media) = &self.media {
+                let links = Arc::new(LastingLinks(media.links.clone()));
                 attendant = attendant.with_media_links(links);
             }
             let (sender, lanes) = watch::channel(Vec::new());
@@ -385,7 +385,10 @@ impl Running {
                     message_log: Some(Arc::new(ConnectorsLog::new(settings))),
                     preview: Some(Arc::new(Previews::build(settings))),
                     media: self.media.clone(),
-                    links: links_of(self.media.as_ref(), Shown::InTheApi),
+                    links: self
+                        .media
+                        .as_ref()
+                        .map(|media| Arc::new(media.links.clone()) as _),
                 },
             );
             self.tasks.spawn(

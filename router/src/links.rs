@@ -6,6 +6,7 @@
 use std::{fmt, sync::Arc};
 
 use serde_json::Value;
+use tributary_base::media::MediaLinks as Signer;
 use tributary_bus::{
     Envelope, OrganizationId,
     message::{ContactView, Media, MediaId, MessageView},
@@ -22,6 +23,33 @@ pub trait MediaLinks: Send + Sync {
         media: &MediaId,
         name: Option<&str>,
     ) -> Option<Url>;
+}
+
+/// Links that last as long as somebody looks at an answer.
+impl MediaLinks for Signer {
+    fn link(
+        &self,
+        organization: &OrganizationId,
+        media: &MediaId,
+        name: Option<&str>,
+    ) -> Option<Url> {
+        Signer::link(self, organization.as_str(), media.as_str(), name)
+    }
+}
+
+/// Links in what may be read days later: webhooks.
+pub struct LastingLinks(pub Signer);
+
+impl MediaLinks for LastingLinks {
+    fn link(
+        &self,
+        organization: &OrganizationId,
+        media: &MediaId,
+        name: Option<&str>,
+    ) -> Option<Url> {
+        self.0
+            .webhook_link(organization.as_str(), media.as_str(), name)
+    }
 }
 
 /// How a document says that it names media of the store.

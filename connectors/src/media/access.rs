@@ -60,7 +60,7 @@ impl Outbound {
         })
     }
 
-    async fn from_store(&self, media: &Media, id: &str) -> Result<MediaStream, FetchError> {
+    async fn read_store(&self, media: &Media, id: &str) -> Result<MediaStream, FetchError> {
         let Some(shelf) = &self.shelf else {
             return Err(gone("no media is kept here; an operator can set media.url"));
         };
@@ -77,7 +77,7 @@ impl Outbound {
         }
     }
 
-    async fn from_url(&self, media: &Media, url: &str) -> Result<MediaStream, FetchError> {
+    async fn read_url(&self, media: &Media, url: &str) -> Result<MediaStream, FetchError> {
         let url = Url::parse(url).map_err(|error| gone(format!("url cannot be read: {error}")))?;
         self.guard
             .check(&url)
@@ -183,8 +183,8 @@ impl Outbound {
 impl MediaAccess for Outbound {
     async fn open(&self, media: &Media) -> Result<MediaStream, FetchError> {
         match (&media.media_id, &media.url) {
-            (Some(id), _) => self.from_store(media, id.as_str()).await,
-            (None, Some(url)) => self.from_url(media, url).await,
+            (Some(id), _) => self.read_store(media, id.as_str()).await,
+            (None, Some(url)) => self.read_url(media, url).await,
             (None, None) => Err(gone("the media has neither media_id nor url")),
         }
     }

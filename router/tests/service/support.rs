@@ -166,11 +166,15 @@ impl World {
         let shared: Arc<dyn Bus> = Arc::clone(&bus) as Arc<dyn Bus>;
         let address = Some(listener.local_addr()?);
         let log = Arc::new(Log::default());
+        let media = media::open(&Arc::new(settings.clone()), Home::Alone, address).await?;
+        let own = media
+            .as_ref()
+            .map(|media| Arc::new(media.links.clone()) as _);
         let extras = Extras {
-            media: media::open(&Arc::new(settings.clone()), Home::Alone, address).await?,
+            media,
             message_log: Some(Arc::clone(&log) as Arc<dyn MessageLog>),
             preview: Some(Arc::new(ShortChannels)),
-            links,
+            links: links.or(own),
         };
         let state = ApiState::new(store.clone(), shared, &settings, rate, extras);
         let server = tokio::spawn(serve_api(listener, state, stop.clone()));
