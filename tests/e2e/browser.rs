@@ -2,10 +2,11 @@
 
 mod webdriver;
 
+use base64::Engine;
 use serde_json::Value;
 
 use self::webdriver::{Browser, ENTER, ESCAPE, SHIFT, TAB};
-use crate::support::{Demo, Spawn, eventually};
+use crate::support::{Demo, PATIENCE, Spawn, eventually};
 
 const OWN: &str = ".message.visitor .text";
 const REPLIES: &str = ".message.agent:not(:first-child) .text";
@@ -231,6 +232,7 @@ async fn the_keyboard_is_enough_and_everything_has_a_name() {
     );
     browser.keys(ENTER).await;
     browser.shown(".panel").await;
+    browser.shown(".attach").await;
     assert!(
         browser.has_focus(".input").await,
         "opening leads to where one writes"
@@ -244,6 +246,7 @@ async fn the_keyboard_is_enough_and_everything_has_a_name() {
             "textbox",
             "Message. Enter sends, Shift and Enter begins a new line.",
         ),
+        (".attach", "button", "Attach a file"),
         (".send", "button", "Send"),
         (".launcher", "button", "Close chat"),
     ] {
@@ -264,7 +267,7 @@ async fn the_keyboard_is_enough_and_everything_has_a_name() {
     assert!(browser.has_focus(".send").await);
     browser.keys(TAB).await;
     assert!(browser.has_focus(".launcher").await);
-    for css in [".send", ".input", ".log", ".close"] {
+    for css in [".send", ".input", ".attach", ".log", ".close"] {
         browser.chord(SHIFT, TAB).await;
         assert!(browser.has_focus(css).await, "{css}");
     }
@@ -277,6 +280,45 @@ async fn the_keyboard_is_enough_and_everything_has_a_name() {
     browser.until_texts(".badge", &["1"]).await;
     let launcher = browser.role_and_name(".launcher").await;
     assert_eq!(launcher, named("button", "Open chat, 1 new message"));
+}
+
+/// A picture of one pixel.
+const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+#[tokio::test]
+async fn a_picture_is_in_the_store_and_there_after_a_reload() {
+    let demo = Demo::start(Spawn::default()).await;
+    let browser = Browser::start().await;
+    browser.open(&demo.page()).await;
+    browser.click(".launcher").await;
+    browser.shown(".attach").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("pixel <b>.png");
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(PIXEL)
+        .expect("base64");
+    std::fs::write(&path, bytes).expect("written");
+    browser.choose_files("input[type=file]", &[&path]).await;
+    let id = conversation(&demo).await;
+    let message = eventually("the picture arrives", async || {
+        messages(&demo, &id).await.into_iter().next()
+    })
+    .await;
+    let content = &message["content"];
+    assert_eq!(content["type"], "image", "{message:#}");
+    let media = &content["media"];
+    assert_eq!(
+        (&media["mime"], &media["width"]),
+        (&"image/png".into(), &1.into())
+    );
+    assert_eq!(media["name"], "pixel <b>.png");
+    browser.reload().await;
+    let loaded = "return arguments[0].complete && arguments[0].naturalWidth";
+    eventually("the picture is shown", async || {
+        (browser.script_on(".visitor img", loaded).await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
 
 #[tokio::test]

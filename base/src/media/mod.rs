@@ -26,6 +26,7 @@ pub use links::{LinkError, MediaLinks, safe_name};
 pub use open::{Home, OpenError, check, open};
 pub use read::{Found, Slice};
 pub use serve::{MediaBody, MediaRequest, serve};
+pub use sniff::settle as type_of;
 pub use sweep::keep_swept;
 
 /// Below this, uploads are written. No organization can be called so.

@@ -66,7 +66,7 @@ pub(super) fn served(head: &[u8]) -> &'static str {
 }
 
 /// The type to tell of: what was sniffed wins; what sniffing cannot tell apart may be told more precisely by the sender.
-pub(super) fn settle(head: &[u8], declared: Option<&str>) -> String {
+pub fn settle(head: &[u8], declared: Option<&str>) -> String {
     let declared = declared.and_then(plain);
     let declared = declared.as_deref();
     match sniff(head) {

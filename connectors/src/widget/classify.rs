@@ -22,7 +22,15 @@ impl From<Unfit> for SendError {
             Unfit::Address => unknown_visitor(),
             Unfit::Content => Self::Rejected {
                 code: "unsupported_content".to_owned(),
-                reason: "the web widget shows text only".to_owned(),
+                reason: "the web widget cannot show this".to_owned(),
+            },
+            Unfit::Media => Self::Rejected {
+                code: "no_media".to_owned(),
+                reason: "the media has neither an id nor a link".to_owned(),
+            },
+            Unfit::Link => Self::Rejected {
+                code: "bad_link".to_owned(),
+                reason: "a link must be a whole http, https, mailto or tel address".to_owned(),
             },
             Unfit::Part => Self::Rejected {
                 code: "too_many_parts".to_owned(),
@@ -48,7 +56,7 @@ mod tests {
     #[test]
     fn each_failure_has_its_meaning() {
         let away = MailboxError::Database(DatabaseError::Sqlx(sqlx::Error::PoolTimedOut));
-        let rows: [(SendError, &str); 6] = [
+        let rows: [(SendError, &str); 8] = [
             (
                 MailboxError::UnknownVisitor.into(),
                 "unreachable (unknown_visitor)",
@@ -58,6 +66,8 @@ mod tests {
             (Unfit::Address.into(), "unreachable (unknown_visitor)"),
             (Unfit::Content.into(), "rejected (unsupported_content)"),
             (Unfit::Part.into(), "rejected (too_many_parts)"),
+            (Unfit::Media.into(), "rejected (no_media)"),
+            (Unfit::Link.into(), "rejected (bad_link)"),
         ];
         for (error, meaning) in rows {
             assert!(error.to_string().starts_with(meaning), "{error}");

@@ -39,7 +39,44 @@ pub struct Config {
     visitors_per_hour: u32,
     /// Connections of one visitor to one worker; the oldest gives way.
     sockets_per_visitor: usize,
+    /// Visitors may send files.
+    uploads: bool,
+    /// Bytes of a file; `media.size_limit` holds too.
+    upload_limit: u64,
+    /// MIME types, `image/png` or `image/*`; told from the bytes.
+    upload_types: Vec<String>,
+    /// Files of one visitor.
+    uploads_per_hour: u32,
 }
+
+/// What visitors may send, unless the settings say otherwise: pictures, recordings, documents; nothing that runs.
+const UPLOAD_TYPES: [&str; 13] = [
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/webp",
+    "image/avif",
+    "image/heif",
+    "video/mp4",
+    "video/quicktime",
+    "audio/*",
+    "application/pdf",
+    "text/plain",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+];
+/// What can run in a page of the server's own: never taken, whatever the list says.
+const ACTIVE_TYPES: [&str; 7] = [
+    "image/svg+xml",
+    "text/html",
+    "text/xml",
+    "text/javascript",
+    "application/xml",
+    "application/xhtml+xml",
+    "application/javascript",
+];
+/// Of one internet address, as many as so many visitors.
+const UPLOADING_VISITORS: u32 = 3;
 
 impl Default for Config {
     fn default() -> Self {
@@ -54,7 +91,34 @@ impl Default for Config {
             visitors_per_minute: 5,
             visitors_per_hour: 30,
             sockets_per_visitor: 3,
+            uploads: true,
+            upload_limit: 10 * 1024 * 1024,
+            upload_types: UPLOAD_TYPES.iter().map(ToString::to_string).collect(),
+            uploads_per_hour: 20,
         }
+    }
+}
+
+/// Which files visitors may send.
+#[derive(Debug, Clone)]
+pub(super) struct UploadRules {
+    /// Bytes.
+    pub(super) limit: u64,
+    pub(super) types: Vec<String>,
+    /// Of one visitor, and of one internet address.
+    pub(super) rates: [Rate; 2],
+}
+
+impl UploadRules {
+    /// Whether a file of this type, told from its bytes, is taken.
+    pub(super) fn allow(&self, mime: &str) -> bool {
+        !ACTIVE_TYPES.contains(&mime)
+            && self.types.iter().any(|allowed| {
+                allowed == mime
+                    || allowed
+                        .strip_suffix('*')
+                        .is_some_and(|kind| mime.starts_with(kind))
+            })
     }
 }
 
@@ -70,6 +134,8 @@ pub(super) struct Rules {
     pub(super) messages: [Rate; 2],
     pub(super) visitors: [Rate; 2],
     pub(super) sockets_per_visitor: usize,
+    /// `None`: files are not taken.
+    pub(super) uploads: Option<UploadRules>,
 }
 
 impl Config {
@@ -98,6 +164,20 @@ impl Config {
         if self.sockets_per_visitor == 0 {
             complain("sockets_per_visitor", "must be at least 1");
         }
+        if self.upload_limit == 0 {
+            complain(
+                "upload_limit",
+                "must be at least 1 byte; uploads = false takes no files",
+            );
+        }
+        for (index, mime) in self.upload_types.iter().enumerate() {
+            if !is_type(mime) {
+                complain(
+                    &format!("upload_types[{index}]"),
+                    "not a MIME type; write for example \"image/png\" or \"image/*\"",
+                );
+            }
+        }
         let mut rate = |key: &str, count: u32, period: Duration| {
             let rate = Rate::new(f64::from(count), period, count);
             if rate.is_none() {
@@ -117,30 +197,53 @@ impl Config {
             rate("visitors_per_minute", self.visitors_per_minute, MINUTE),
             rate("visitors_per_hour", self.visitors_per_hour, HOUR),
         ];
+        let shared = self.uploads_per_hour.saturating_mul(UPLOADING_VISITORS);
+        let uploads = [
+            rate("uploads_per_hour", self.uploads_per_hour, HOUR),
+            Rate::new(f64::from(shared), HOUR, shared),
+        ];
         let origins = Origins::parse(&self.allowed_origins);
         if let Err(wrong) = &origins {
             for (index, message) in wrong {
                 complain(&format!("allowed_origins[{index}]"), message);
             }
         }
-        match (origins, messages, visitors) {
-            (Ok(origins), [Some(short), Some(long)], [Some(minute), Some(hour)])
-                if problems.is_empty() =>
-            {
-                Ok(Rules {
-                    origins,
-                    demo_page: self.demo_page,
-                    secret: (!self.secret.is_empty()).then_some(self.secret),
-                    visitor_lifetime: self.visitor_lifetime,
-                    text_limit: self.text_limit,
-                    messages: [short, long],
-                    visitors: [minute, hour],
-                    sockets_per_visitor: self.sockets_per_visitor,
-                })
-            }
+        match (origins, messages, visitors, uploads) {
+            (
+                Ok(origins),
+                [Some(short), Some(long)],
+                [Some(minute), Some(hour)],
+                [Some(one), Some(network)],
+            ) if problems.is_empty() => Ok(Rules {
+                origins,
+                demo_page: self.demo_page,
+                secret: (!self.secret.is_empty()).then_some(self.secret),
+                visitor_lifetime: self.visitor_lifetime,
+                text_limit: self.text_limit,
+                messages: [short, long],
+                visitors: [minute, hour],
+                sockets_per_visitor: self.sockets_per_visitor,
+                uploads: self.uploads.then_some(UploadRules {
+                    limit: self.upload_limit,
+                    types: self.upload_types,
+                    rates: [one, network],
+                }),
+            }),
             _ => Err(problems),
         }
     }
+}
+
+/// `type/subtype`, or `type/*`.
+fn is_type(mime: &str) -> bool {
+    let token = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$&-^_.+".contains(&b))
+    };
+    mime.split_once('/')
+        .is_some_and(|(kind, subtype)| token(kind) && (subtype == "*" || token(subtype)))
 }
 
 #[cfg(test)]
@@ -173,7 +276,7 @@ mod tests {
         let problems = check(
             "allowed_origins = ['https://shop.example', 'shop.example', '*']\nsecret = 'hunter2'\n\
              text_limit = 0\nmessages_per_10s = 0\nvisitors_per_hour = 0\nsockets_per_visitor = 0\n\
-             visitor_lifetime = '1m'",
+             visitor_lifetime = '1m'\nupload_limit = 0\nupload_types = ['image/png', '*']\nuploads_per_hour = 0",
         )
         .expect_err("nothing of this works");
         let keys: Vec<&str> = problems
@@ -187,13 +290,34 @@ mod tests {
                 "text_limit",
                 "visitor_lifetime",
                 "sockets_per_visitor",
+                "upload_limit",
+                "upload_types[1]",
                 "messages_per_10s",
                 "visitors_per_hour",
+                "uploads_per_hour",
                 "allowed_origins[1]",
                 "allowed_origins[2]"
             ]
         );
         assert!(problems.iter().all(|problem| !problem.contains("hunter2")));
+    }
+
+    #[test]
+    fn what_can_run_is_never_taken() {
+        let rules = check("upload_types = ['image/*', 'text/html', 'application/pdf']");
+        let uploads = rules.expect("right settings").uploads.expect("on");
+        for (mime, taken) in [
+            ("image/png", true),
+            ("application/pdf", true),
+            ("image/svg+xml", false),
+            ("text/html", false),
+            ("application/pdfx", false),
+            ("imagex/png", false),
+        ] {
+            assert_eq!(uploads.allow(mime), taken, "{mime}");
+        }
+        let off = check("uploads = false").expect("right settings");
+        assert!(off.uploads.is_none());
     }
 
     #[test]

@@ -44,6 +44,12 @@ pub(super) struct Line {
     seq: AtomicI64,
     /// The visitor is said to have read up to here.
     read: AtomicI64,
+    /// The number of the latest change of a message.
+    changes: AtomicI64,
+    /// Our side is said to have read up to here.
+    seen: AtomicI64,
+    /// Somebody writes to the visitor.
+    typing: AtomicBool,
     /// News may have been lost: the mailbox itself must be asked.
     lost: AtomicBool,
     replaced: AtomicBool,
@@ -51,13 +57,32 @@ pub(super) struct Line {
 }
 
 /// What a connection is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct News {
     pub(super) seq: i64,
     pub(super) read: i64,
+    pub(super) changes: i64,
+    pub(super) seen: i64,
+    pub(super) typing: bool,
     pub(super) lost: bool,
     /// Newer connections of the same visitor took this one's place.
     pub(super) replaced: bool,
+}
+
+/// What a notice tells of a mailbox; 0 is no news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Call {
+    /// It ends here.
+    pub(super) seq: i64,
+    /// The visitor has read up to here.
+    pub(super) read: i64,
+    /// The latest change of a message.
+    pub(super) changes: i64,
+    /// Our side has read up to here.
+    pub(super) seen: i64,
+    /// Somebody writes; passes, and is kept nowhere.
+    pub(super) typing: bool,
 }
 
 /// The body of a notice; names no text.
@@ -65,8 +90,8 @@ pub(super) struct News {
 struct Note {
     channel: String,
     visitor: uuid::Uuid,
-    seq: i64,
-    read: i64,
+    #[serde(flatten)]
+    call: Call,
 }
 
 /// A connection's place at the hub, given up when dropped.
@@ -113,6 +138,9 @@ impl Hub {
             channel: Arc::clone(channel),
             seq: AtomicI64::new(0),
             read: AtomicI64::new(0),
+            changes: AtomicI64::new(0),
+            seen: AtomicI64::new(0),
+            typing: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
             wake: Notify::new(),
@@ -133,13 +161,12 @@ impl Hub {
         }
     }
 
-    /// Tells all processes that a mailbox ends at `seq` now and was read up to `read` (0: no news).
-    pub(super) async fn announce(&self, channel: &str, visitor: Visitor, seq: i64, read: i64) {
+    /// Tells all processes what is new in a mailbox.
+    pub(super) async fn announce(&self, channel: &str, visitor: Visitor, call: Call) {
         let note = Note {
             channel: channel.to_owned(),
             visitor: visitor.0,
-            seq,
-            read,
+            call,
         };
         let body = serde_json::to_vec(&note).expect("a note has string keys only");
         let notice = Notice {
@@ -166,8 +193,18 @@ impl Hub {
         let own = lines.get(&Visitor(note.visitor));
         for line in own.into_iter().flatten() {
             if *line.channel == *note.channel {
-                line.seq.fetch_max(note.seq, Ordering::AcqRel);
-                line.read.fetch_max(note.read, Ordering::AcqRel);
+                let Call {
+                    seq,
+                    read,
+                    changes,
+                    seen,
+                    typing,
+                } = note.call;
+                line.seq.fetch_max(seq, Ordering::AcqRel);
+                line.read.fetch_max(read, Ordering::AcqRel);
+                line.changes.fetch_max(changes, Ordering::AcqRel);
+                line.seen.fetch_max(seen, Ordering::AcqRel);
+                line.typing.fetch_or(typing, Ordering::AcqRel);
                 line.wake.notify_one();
             }
         }
@@ -193,6 +230,9 @@ impl Subscription {
         News {
             seq: self.line.seq.load(Ordering::Acquire),
             read: self.line.read.load(Ordering::Acquire),
+            changes: self.line.changes.load(Ordering::Acquire),
+            seen: self.line.seen.load(Ordering::Acquire),
+            typing: self.line.typing.swap(false, Ordering::AcqRel),
             lost: self.line.lost.swap(false, Ordering::AcqRel),
             replaced: self.line.replaced.load(Ordering::Acquire),
         }

@@ -1,20 +1,22 @@
 //! A visitor's frames as normalized events.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 use tributary_bus::{
     ChannelId, MessageId,
     message::{
-        Content, Inbound, MessageContext, MessageReceived, MessageStatus, Origin, Profile, Raw,
-        SentBy, Status,
+        Attribution, ContactTyping, Content, Inbound, MessageContext, MessageReceived,
+        MessageStatus, Origin, Profile, Raw, SentBy, Status, Utm,
     },
 };
 use url::Url;
 
 use super::{
+    body::Body,
     mailbox::{Draft, Sent},
+    names::Name,
     token::Visitor,
-    wire::{Body, Code, Message, Page},
+    wire::{Code, Page},
 };
 
 /// Of a visitor's name for a message; ours are UUIDs.
@@ -42,6 +44,28 @@ pub(super) struct Writer {
     pub(super) visitor: Visitor,
     /// Told with the first message of a connection.
     pub(super) profile: Profile,
+    /// What brought the visitor here; told with the first message, and again from another page.
+    pub(super) attribution: Attribution,
+    /// What of it was told already.
+    pub(super) told: Attribution,
+}
+
+/// What a visitor says, checked.
+pub(super) struct Spoken {
+    pub(super) client_id: String,
+    pub(super) content: Content,
+    /// The same, for the mailbox.
+    pub(super) body: Body,
+    /// The message it answers.
+    pub(super) answers: Option<Answered>,
+    /// The frame as it came.
+    pub(super) raw: String,
+}
+
+/// A message that is answered: its place, and how everybody else names it.
+pub(super) struct Answered {
+    pub(super) place: i64,
+    pub(super) provider_id: String,
 }
 
 /// What a visitor's message leads to: first the event on the bus, then the message in the mailbox.
@@ -50,55 +74,70 @@ pub(super) struct Written {
     pub(super) draft: Draft,
 }
 
-/// Checks a message and translates it. `raw` is the frame as it came; `limit` counts characters.
-pub(super) fn to_event(
-    message: Message,
-    raw: String,
-    writer: &Writer,
-    limit: usize,
-    now: DateTime<Utc>,
-) -> Result<Written, Code> {
-    if !valid_client_id(&message.client_id) {
-        return Err(Code::BadMessage);
-    }
-    let Body::Text { text } = &message.body else {
-        return Err(Code::BadMessage);
-    };
+/// Checks a text; `limit` counts characters.
+pub(super) fn to_text(text: &str, limit: usize) -> Result<(Content, Body), Code> {
     if text.trim().is_empty() {
         return Err(Code::BadMessage);
     }
     if text.chars().count() > limit {
         return Err(Code::TooLong);
     }
-    let provider_id = format!("{}:{}", writer.visitor, message.client_id);
+    let text = text.to_owned();
+    Ok((Content::text(text.clone()), Body::Text { text }))
+}
+
+/// Translates what was said.
+pub(super) fn to_event(spoken: Spoken, writer: &Writer, now: DateTime<Utc>) -> Written {
+    let provider_id = Name::Theirs(spoken.client_id.clone()).write(writer.visitor);
     let message_id = MessageId::derived(&writer.channel, &provider_id);
+    let (place, answers) = match spoken.answers {
+        Some(answered) => (Some(answered.place), Some(answered.provider_id)),
+        None => (None, None),
+    };
+    let attribution = if writer.attribution == writer.told {
+        Attribution::default()
+    } else {
+        writer.attribution.clone()
+    };
     let received = MessageReceived {
         origin: Origin {
             raw: Some(Raw {
                 media_type: "application/json".to_owned(),
-                body: raw,
+                body: spoken.raw,
             }),
             ..origin(&writer.channel, writer.visitor, now)
         },
         message_id,
         provider_id,
         contact: writer.profile.clone(),
-        content: Content::text(text.clone()),
-        reply_to: None,
+        content: spoken.content,
+        reply_to: answers,
         sent_by: SentBy::Contact,
-        context: MessageContext::default(),
+        context: MessageContext {
+            attribution,
+            ..MessageContext::default()
+        },
         replayed: false,
         extra: Map::new(),
     };
-    Ok(Written {
+    Written {
         event: Inbound::Received(Box::new(received)),
         draft: Draft {
             message_id,
             part: 0,
-            client_id: Some(message.client_id),
-            body: message.body.to_json(),
+            client_id: Some(spoken.client_id),
+            body: spoken.body.to_json(),
+            reply_to: place,
             at: now,
         },
+    }
+}
+
+/// The visitor is writing.
+pub(super) fn to_typing(channel: &ChannelId, visitor: Visitor, now: DateTime<Utc>) -> Inbound {
+    Inbound::Typing(ContactTyping {
+        origin: origin(channel, visitor, now),
+        extra: Map::new(),
     })
 }
 
@@ -128,26 +167,42 @@ pub(super) fn to_statuses(
     events
 }
 
-/// What a page says about its visitor. What is too long or looks like a secret is left out.
-pub(super) fn to_profile(page: &Page, locale: Option<&str>) -> Profile {
-    let mut extra = Map::new();
-    let facts = [
-        ("url", page.url.as_deref().and_then(clean_url)),
-        ("title", page.title.as_deref().and_then(clean_title)),
-        ("referrer", page.referrer.as_deref().and_then(clean_url)),
-    ];
-    let page: Map<String, Value> = facts
-        .into_iter()
-        .filter_map(|(name, fact)| Some((name.to_owned(), Value::String(fact?))))
-        .collect();
-    if !page.is_empty() {
-        extra.insert("page".to_owned(), json!(page));
-    }
+/// What a visitor's browser says about them.
+pub(super) fn to_profile(locale: Option<&str>) -> Profile {
     Profile {
         locale: locale.filter(|tag| valid_locale(tag)).map(str::to_owned),
-        extra,
         ..Profile::default()
     }
+}
+
+/// What a page says about how its visitor came. What is too long or looks like a secret is left out.
+pub(super) fn to_attribution(page: &Page) -> Attribution {
+    let url = page.url.as_deref().and_then(clean_url);
+    Attribution {
+        utm: url.as_ref().and_then(utm),
+        page_url: url.map(String::from),
+        page_title: page.title.as_deref().and_then(clean_title),
+        referrer: (page.referrer.as_deref())
+            .and_then(clean_url)
+            .map(String::from),
+        ..Attribution::default()
+    }
+}
+
+fn utm(url: &Url) -> Option<Utm> {
+    let mut utm = Utm::default();
+    for (name, value) in url.query_pairs() {
+        let field = match &*name {
+            "utm_source" => &mut utm.source,
+            "utm_medium" => &mut utm.medium,
+            "utm_campaign" => &mut utm.campaign,
+            "utm_term" => &mut utm.term,
+            "utm_content" => &mut utm.content,
+            _ => continue,
+        };
+        *field = clean_title(&value);
+    }
+    (utm != Utm::default()).then_some(utm)
 }
 
 fn origin(channel: &ChannelId, visitor: Visitor, now: DateTime<Utc>) -> Origin {
@@ -159,7 +214,7 @@ fn origin(channel: &ChannelId, visitor: Visitor, now: DateTime<Utc>) -> Origin {
     }
 }
 
-fn valid_client_id(id: &str) -> bool {
+pub(super) fn valid_client_id(id: &str) -> bool {
     (1..=CLIENT_ID_LIMIT).contains(&id.len())
         && id
             .bytes()
@@ -173,7 +228,7 @@ fn valid_locale(tag: &str) -> bool {
 }
 
 /// A web address without credentials, fragment and values that look secret.
-fn clean_url(text: &str) -> Option<String> {
+fn clean_url(text: &str) -> Option<Url> {
     if text.len() > URL_LIMIT {
         return None;
     }
@@ -198,7 +253,7 @@ fn clean_url(text: &str) -> Option<String> {
             url.query_pairs_mut().extend_pairs(pairs);
         }
     }
-    Some(url.into())
+    Some(url)
 }
 
 fn clean_title(text: &str) -> Option<String> {
@@ -215,113 +270,117 @@ fn clean_title(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn writer() -> Writer {
+    fn writer(page: &str) -> Writer {
+        let page = Page {
+            url: Some(page.to_owned()),
+            ..Page::default()
+        };
         Writer {
             channel: ChannelId::from("shop"),
             visitor: Visitor::generate(),
             profile: Profile::default(),
+            attribution: to_attribution(&page),
+            told: Attribution::default(),
         }
     }
 
-    fn message(client_id: &str, text: &str) -> Message {
-        Message {
-            client_id: client_id.to_owned(),
-            body: Body::Text {
-                text: text.to_owned(),
-            },
-        }
+    fn said(writer: &Writer, answers: Option<Answered>) -> (MessageReceived, Draft) {
+        let Ok((content, body)) = to_text("Hi", 10) else {
+            panic!("a good text");
+        };
+        let spoken = Spoken {
+            client_id: "c1".to_owned(),
+            content,
+            body,
+            answers,
+            raw: "{}".to_owned(),
+        };
+        let written = to_event(spoken, writer, Utc::now());
+        let Inbound::Received(event) = written.event else {
+            panic!("a message is message.received");
+        };
+        (*event, written.draft)
     }
 
     #[test]
     fn a_message_has_the_same_id_however_often_it_comes() {
-        let writer = writer();
-        let once = || {
-            let written = to_event(
-                message("c1", "Hi"),
-                "{}".to_owned(),
-                &writer,
-                10,
-                Utc::now(),
-            );
-            match written {
-                Ok(written) => written,
-                Err(code) => panic!("refused: {code:?}"),
-            }
-        };
-        let (first, second) = (once(), once());
-        assert_eq!(first.draft.message_id, second.draft.message_id);
-        let Inbound::Received(event) = first.event else {
-            panic!("a message is message.received");
-        };
-        assert_eq!(event.message_id, first.draft.message_id);
+        let writer = writer("");
+        let ((event, first), (_, second)) = (said(&writer, None), said(&writer, None));
+        assert_eq!(first.message_id, second.message_id);
+        assert_eq!(event.message_id, first.message_id);
         assert_eq!(event.provider_id, format!("{}:c1", writer.visitor));
         assert_eq!(event.origin.address, writer.visitor.address());
         assert_eq!(event.origin.raw.map(|raw| raw.body).as_deref(), Some("{}"));
     }
 
     #[test]
-    fn bad_messages_are_refused_by_kind() {
-        let long = "ї".repeat(11);
-        let rows = [
-            (message("c1", " \n\t"), Code::BadMessage),
-            (message("c1", &long), Code::TooLong),
-            (message("", "Hi"), Code::BadMessage),
-            (message("c 1", "Hi"), Code::BadMessage),
-            (message(&"c".repeat(65), "Hi"), Code::BadMessage),
-            (
-                Message {
-                    client_id: "c1".to_owned(),
-                    body: Body::Unknown,
-                },
-                Code::BadMessage,
-            ),
-        ];
-        for (message, code) in rows {
-            let result = to_event(message, String::new(), &writer(), 10, Utc::now());
-            assert_eq!(result.err(), Some(code));
-        }
-        let exact = to_event(
-            message("c1", &"ї".repeat(10)),
-            String::new(),
-            &writer(),
-            10,
-            Utc::now(),
-        );
-        assert!(exact.is_ok());
+    fn an_answer_names_what_it_answers() {
+        let answered = Answered {
+            place: 7,
+            provider_id: "v/7".to_owned(),
+        };
+        let (event, draft) = said(&writer(""), Some(answered));
+        assert_eq!(event.reply_to.as_deref(), Some("v/7"));
+        assert_eq!(draft.reply_to, Some(7));
     }
 
     #[test]
-    fn a_profile_holds_what_is_fit_to_be_kept() {
+    fn a_page_is_told_once() {
+        let mut writer = writer("https://shop.example/?utm_source=mail&utm_medium=%20&ref=x");
+        let attribution = said(&writer, None).0.context.attribution;
+        let utm = attribution.utm.clone().expect("the link names a source");
+        assert_eq!((utm.source.as_deref(), utm.medium), (Some("mail"), None));
+        writer.told = attribution;
+        assert!(said(&writer, None).0.context.is_empty());
+    }
+
+    #[test]
+    fn bad_texts_are_refused_by_kind() {
+        let long = "ї".repeat(11);
+        assert_eq!(to_text(" \n\t", 10).err(), Some(Code::BadMessage));
+        assert_eq!(to_text(&long, 10).err(), Some(Code::TooLong));
+        assert!(to_text(&long[2..], 10).is_ok());
+        for id in ["", "c 1", &"c".repeat(65), "ї", "a/b", "a:b"] {
+            assert!(!valid_client_id(id), "{id}");
+        }
+        assert!(valid_client_id("0193a1f2-8c01_x"));
+    }
+
+    #[test]
+    fn what_is_told_of_a_page_is_fit_to_be_kept() {
         let page = Page {
             url: Some("https://me:pw@shop.example/p/7?id=5&Access_Token=abc&q=a b#top".to_owned()),
-            title: Some("  Shoes\u{0}\n ".to_owned()),
+            title: Some("  <b>Shoes\u{0}\n ".to_owned()),
             referrer: Some("javascript:alert(1)".to_owned()),
         };
-        let profile = to_profile(&page, Some("uk-UA"));
-        assert_eq!(profile.locale.as_deref(), Some("uk-UA"));
+        let attribution = to_attribution(&page);
         assert_eq!(
-            Value::Object(profile.extra),
-            json!({"page": {"url": "https://shop.example/p/7?id=5&q=a+b", "title": "Shoes"}})
+            attribution.page_url.as_deref(),
+            Some("https://shop.example/p/7?id=5&q=a+b")
         );
-        let nothing = to_profile(&Page::default(), Some("<script>"));
-        assert_eq!(nothing, Profile::default());
+        assert_eq!(attribution.page_title.as_deref(), Some("<b>Shoes"));
+        assert_eq!((attribution.referrer, attribution.utm), (None, None));
+        assert!(to_attribution(&Page::default()).is_empty());
+        assert_eq!(to_profile(Some("uk-UA")).locale.as_deref(), Some("uk-UA"));
+        assert_eq!(to_profile(Some("<script>")), Profile::default());
     }
 
     #[test]
     fn urls_without_secrets_stay_as_they_are() {
+        let cleaned = |url: &str| clean_url(url).map(String::from);
         for url in [
             "https://shop.example/?a=1&b=%20c",
             "http://127.0.0.1:8080/x",
         ] {
-            assert_eq!(clean_url(url).as_deref(), Some(url));
+            assert_eq!(cleaned(url).as_deref(), Some(url));
         }
         assert_eq!(
-            clean_url("https://shop.example/?code=1").as_deref(),
+            cleaned("https://shop.example/?code=1").as_deref(),
             Some("https://shop.example/")
         );
         let long = format!("https://shop.example/{}", "x".repeat(URL_LIMIT));
         for url in ["", "/p", "data:text/plain,x", long.as_str()] {
-            assert_eq!(clean_url(url), None);
+            assert_eq!(cleaned(url), None);
         }
     }
 }

@@ -16,6 +16,8 @@ const FRAMES_PER_SECOND: f64 = 10.0;
 pub(super) struct Limits {
     messages: [Buckets; 2],
     visitors: [Buckets; 2],
+    /// Of one visitor, and of one internet address.
+    uploads: Option<[Buckets; 2]>,
 }
 
 impl Limits {
@@ -23,6 +25,7 @@ impl Limits {
         Self {
             messages: rules.messages.map(Buckets::new),
             visitors: rules.visitors.map(Buckets::new),
+            uploads: (rules.uploads.as_ref()).map(|uploads| uploads.rates.map(Buckets::new)),
         }
     }
 
@@ -32,6 +35,18 @@ impl Limits {
     /// Too much; how long to wait.
     pub(super) fn message(&self, visitor: Visitor) -> Result<(), Duration> {
         take(&self.messages, &visitor.address())
+    }
+
+    /// A visitor brings a file.
+    ///
+    /// # Errors
+    /// Too many; how long to wait.
+    pub(super) fn upload(&self, visitor: Visitor, peer: IpAddr) -> Result<(), Duration> {
+        let Some([one, shared]) = &self.uploads else {
+            return Ok(());
+        };
+        one.take(&visitor.address())?;
+        shared.take(&network(peer))
     }
 
     /// A visitor appears who was never seen before.

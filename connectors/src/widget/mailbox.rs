@@ -1,6 +1,10 @@
 //! What each visitor has written and been sent, in a place of its own: 1, 2, 3, ... without gaps, so that a place is a
 //! cursor. A mailbox grows under the lock of its visitor's row.
 
+mod changes;
+
+pub(super) use changes::{Change, Changed, Pressed};
+
 use chrono::{DateTime, Utc};
 use tributary_base::{
     database::{Database, DatabaseError, Tx},
@@ -44,6 +48,8 @@ pub(super) struct Draft {
     pub(super) client_id: Option<String>,
     /// JSON.
     pub(super) body: String,
+    /// The place of the message it answers.
+    pub(super) reply_to: Option<i64>,
     pub(super) at: DateTime<Utc>,
 }
 
@@ -74,6 +80,12 @@ pub(super) struct Letter {
     pub(super) body: String,
     #[sqlx(rename = "created_at")]
     pub(super) at: DateTime<Utc>,
+    /// The number of its latest change.
+    pub(super) changed: i64,
+    pub(super) edited_at: Option<DateTime<Utc>>,
+    pub(super) reply_to: Option<i64>,
+    /// The option that was chosen.
+    pub(super) pressed: Option<String>,
 }
 
 /// How far a mailbox has come. A visitor who has never written is at its beginning.
@@ -85,6 +97,10 @@ pub(super) struct Position {
     pub(super) delivered: i64,
     /// Likewise `read`.
     pub(super) read: i64,
+    /// The latest change of a message.
+    pub(super) changes: i64,
+    /// Up to here, our side has read what the visitor wrote.
+    pub(super) seen: i64,
 }
 
 /// A message to the visitor, as far as its status is concerned.
@@ -160,8 +176,8 @@ impl Mailbox {
         let seq = seq.ok_or(MailboxError::UnknownVisitor)?;
         let inserted = on!(&mut tx, db => sqlx::query(
             "INSERT INTO widget_mailbox
-                 (channel_id, visitor, seq, organization, message_id, part, client_id, body, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+                 (channel_id, visitor, seq, organization, message_id, part, client_id, body, created_at, reply_to)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
         )
         .bind(&self.channel)
         .bind(visitor)
@@ -172,6 +188,7 @@ impl Mailbox {
         .bind(draft.client_id.as_deref())
         .bind(&draft.body)
         .bind(draft.at)
+        .bind(draft.reply_to)
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;
@@ -220,7 +237,7 @@ impl Mailbox {
         visitor: Visitor,
     ) -> Result<Option<Position>, MailboxError> {
         Ok(on!(read &self.database, db => sqlx::query_as(
-            "SELECT seq, delivered, read FROM widget_visitors WHERE channel_id = $1 AND visitor = $2",
+            "SELECT seq, delivered, read, changes, seen FROM widget_visitors WHERE channel_id = $1 AND visitor = $2",
         )
         .bind(&self.channel)
         .bind(visitor)
@@ -236,8 +253,8 @@ impl Mailbox {
         limit: i64,
     ) -> Result<Vec<Letter>, MailboxError> {
         Ok(on!(read &self.database, db => sqlx::query_as(
-            "SELECT seq, message_id, client_id, body, created_at FROM widget_mailbox
-             WHERE channel_id = $1 AND visitor = $2 AND seq > $3 ORDER BY seq LIMIT $4",
+            "SELECT seq, message_id, client_id, body, created_at, changed, edited_at, reply_to, pressed
+             FROM widget_mailbox WHERE channel_id = $1 AND visitor = $2 AND seq > $3 ORDER BY seq LIMIT $4",
         )
         .bind(&self.channel)
         .bind(visitor)

@@ -4,17 +4,21 @@
 //! `read`, an allow-list of origins, limits. A channel whose provider is ourselves: what others keep at the provider is
 //! in the mailbox here, so sending is idempotent and never uncertain.
 
+mod actions;
+mod body;
 mod classify;
 mod config;
 mod hub;
 mod inbound;
 mod limits;
 mod mailbox;
+mod names;
 mod origins;
 mod outbound;
 mod page;
 mod session;
 mod token;
+mod uploads;
 mod wire;
 
 #[cfg(test)]
@@ -33,18 +37,28 @@ use tributary_config::{Channel, Problem};
 
 use self::{
     config::{Config, Rules},
-    hub::Hub,
+    hub::{Call, Hub},
     limits::Limits,
     mailbox::{Mailbox, MailboxError},
+    names::Name,
     token::Signer,
+    wire::Accepted,
 };
 use crate::{
-    Asset, Capabilities, Connector, Context, Factory, InboundSink, Part, Receipt, ReceiveError,
-    Received, SendContext, SendError, Socket, Sockets, TextLimit, Visit, Webhook,
+    Action, Asset, Capabilities, CarouselLimits, ChoiceLimits, Connector, Context, Factory,
+    InboundSink, MediaLimit, MediaLimits, MediaShelf, Part, Receipt, Receipts, ReceiveError,
+    Received, SendContext, SendError, Socket, Sockets, Support, TextLimit, Uploads, Visit, Webhook,
 };
 
 /// A reply longer than this goes out in parts.
 const REPLY_LIMIT: usize = 10_000;
+/// Titles, descriptions and ids of buttons; titles of cards.
+const LABEL_LIMIT: usize = 200;
+/// Buttons of one message or card, and cards of one carousel.
+const OPTIONS: usize = 20;
+const CARDS: usize = 10;
+/// Bytes of media in a reply: visitors download it, it does not pass through here.
+const MEDIA_SIZE: u64 = 1 << 30;
 /// Bytes of a key that is made here.
 const KEY_LENGTH: usize = 32;
 
@@ -74,6 +88,7 @@ impl Factory for WidgetFactory {
             name: Arc::from(channel.id.as_str()),
             limits: Limits::new(&rules),
             hub: Hub::of(bus),
+            shelf: context.media.clone(),
             mailbox: Mailbox::new(database.clone(), organization, id.clone()),
             signer: OnceCell::new(),
             account: channel.clone(),
@@ -86,15 +101,63 @@ impl Factory for WidgetFactory {
         &[Asset {
             path: "/widget.js",
             media_type: "text/javascript; charset=utf-8",
-            body: include_str!("assets/widget.js"),
+            // Joined from `assets/widget/` by the build script.
+            body: include_str!(concat!(env!("OUT_DIR"), "/widget.js")),
         }]
     }
 }
 
 fn capabilities() -> Capabilities {
+    let text = TextLimit::Characters(REPLY_LIMIT);
+    let label = TextLimit::Characters(LABEL_LIMIT);
+    let media = |types| {
+        Some(MediaLimit {
+            size: MEDIA_SIZE,
+            types,
+            caption: Some(text),
+        })
+    };
     Capabilities {
+        media: MediaLimits {
+            image: media(&[
+                "image/png",
+                "image/jpeg",
+                "image/gif",
+                "image/webp",
+                "image/avif",
+            ]),
+            video: media(&["video/mp4", "video/webm"]),
+            audio: media(&["audio/*"]),
+            voice: media(&["audio/*"]),
+            file: media(&[]),
+            sticker: None,
+        },
+        choices: Some(ChoiceLimits {
+            buttons: OPTIONS,
+            list_rows: OPTIONS,
+            quick_replies: OPTIONS,
+            title: label,
+            description: Some(label),
+            id: label,
+            text,
+            url: Support::Yes,
+            call: Support::Yes,
+            request: Support::No,
+        }),
+        carousel: Some(CarouselLimits {
+            cards: CARDS,
+            title: label,
+            text,
+            buttons: OPTIONS,
+        }),
+        reply_to: Support::Yes,
+        edit: Support::Yes,
+        delete: Support::Yes,
+        typing: Support::Yes,
+        read: Support::Yes,
+        receipts: Receipts::Read,
         idempotent: true,
-        ..Capabilities::text_only(TextLimit::Characters(REPLY_LIMIT))
+        ..Capabilities::text_only(text)
     }
 }
 
@@ -109,6 +172,8 @@ struct Widget {
     limits: Limits,
     hub: Arc<Hub>,
     mailbox: Mailbox,
+    /// Where files are kept; without it none are taken.
+    shelf: Option<MediaShelf>,
     signer: OnceCell<Signer>,
 }
 
@@ -130,14 +195,31 @@ impl Widget {
             .await
     }
 
+    /// Which files visitors may send.
+    fn accepted(&self) -> Option<Accepted> {
+        let (rules, _) = self.rules.uploads.as_ref().zip(self.shelf.as_ref())?;
+        Some(Accepted {
+            limit: rules.limit,
+            types: rules.types.clone(),
+        })
+    }
+
     async fn deliver(&self, part: &Part, context: &SendContext) -> Result<Receipt, SendError> {
-        let (visitor, draft) = outbound::to_draft(part, context, Utc::now())?;
+        let (visitor, mut draft) = outbound::to_draft(part, context, Utc::now())?;
+        if let Some(answered) = &context.reply_to {
+            // Of a message that is not there any more, only the reference is left out.
+            draft.reply_to = actions::place_of(&self.mailbox, visitor, answered).await?;
+        }
         let kept = self.mailbox.keep(visitor, &draft).await?;
         // Also when it was kept before: the first call may have been cut off.
         let channel = self.channel.as_str();
-        self.hub.announce(channel, visitor, kept.seq, 0).await;
+        let call = Call {
+            seq: kept.seq,
+            ..Call::default()
+        };
+        self.hub.announce(channel, visitor, call).await;
         Ok(Receipt {
-            provider_id: format!("{visitor}/{}", kept.seq),
+            provider_id: Name::Ours(kept.seq).write(visitor),
         })
     }
 }
@@ -154,7 +236,17 @@ impl Connector for Widget {
             .unwrap_or(Err(MailboxError::Deadline.into()))
     }
 
+    async fn act(&self, action: &Action, context: &SendContext) -> Result<(), SendError> {
+        timeout(context.deadline, self.perform(action, context))
+            .await
+            .unwrap_or(Err(MailboxError::Deadline.into()))
+    }
+
     fn webhook(&self) -> Option<&dyn Webhook> {
+        Some(self)
+    }
+
+    fn uploads(&self) -> Option<&dyn Uploads> {
         Some(self)
     }
 

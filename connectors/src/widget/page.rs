@@ -83,6 +83,7 @@ fn policy() -> String {
     let hash = STANDARD.encode(Sha256::digest(style.as_bytes()));
     format!(
         "default-src 'none'; script-src 'self'; style-src 'sha256-{hash}'; connect-src 'self'; \
+         img-src 'self' blob: data:; media-src 'self'; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
     )
 }

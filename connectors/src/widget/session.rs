@@ -5,17 +5,17 @@
 //! cursor, so it makes no difference which worker put it there, and whether its call was heard.
 
 mod greet;
+mod say;
 mod seen;
 
 use std::time::Duration;
 
-use chrono::Utc;
 use metrics::gauge;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 use tributary_bus::{
     ChannelId,
-    message::{Profile, Status},
+    message::{Attribution, Status},
 };
 
 use self::{
@@ -24,11 +24,11 @@ use self::{
 };
 use super::{
     Widget,
-    hub::{News, Subscription},
-    inbound::{Writer, to_event},
+    hub::{Call, News, Subscription},
+    inbound::Writer,
     limits::Budget,
-    mailbox::{Before, Draft, Kept, Letter, Mailbox, MailboxError},
-    wire::{Close, Code, Complaint, Event, Message, Reply, Request},
+    mailbox::{Letter, Mailbox, MailboxError},
+    wire::{Close, Code, Complaint, Event, Reply, Request},
 };
 use crate::{Frame, InboundSink, Socket, SocketClosed, Visit};
 
@@ -120,18 +120,27 @@ async fn complain(
     socket.send(Reply::Err(complaint).to_text()).await
 }
 
-/// As many as fit into a frame, out of one more than [`PAGE`]; whether some did not.
-fn to_events(letters: Vec<Letter>) -> (Vec<Event>, bool) {
-    let all = letters.len();
-    let mut bytes = 0;
-    let fitting = letters.into_iter().take(PAGE).take_while(|letter| {
-        let first = bytes == 0;
-        bytes += letter.body.len();
-        first || bytes <= PAGE_BYTES
-    });
-    let events: Vec<Event> = fitting.map(Event::from).collect();
-    let more = events.len() < all;
-    (events, more)
+impl Widget {
+    /// A message as it is shown now.
+    fn to_event(&self, letter: Letter) -> Event {
+        let mut event = Event::from(letter);
+        event.body = self.to_frame(event.body);
+        event
+    }
+
+    /// As many as fit into a frame, out of one more than [`PAGE`]; whether some did not.
+    fn to_events(&self, letters: Vec<Letter>) -> (Vec<Event>, bool) {
+        let all = letters.len();
+        let mut bytes = 0;
+        let fitting = letters.into_iter().take(PAGE).take_while(|letter| {
+            let first = bytes == 0;
+            bytes += letter.body.len();
+            first || bytes <= PAGE_BYTES
+        });
+        let events: Vec<Event> = fitting.map(|letter| self.to_event(letter)).collect();
+        let more = events.len() < all;
+        (events, more)
+    }
 }
 
 struct Session<'a> {
@@ -152,6 +161,11 @@ struct Session<'a> {
     settled: Seen,
     /// The visitor knows to have read up to here.
     told: i64,
+    /// The visitor knows every change up to this number, and that our side has read up to that place.
+    changes: i64,
+    seen: i64,
+    /// When it was last told that the visitor writes.
+    typed: Option<Instant>,
     budget: Budget,
     bad_frames: u32,
     strikes: u32,
@@ -175,6 +189,8 @@ impl<'a> Session<'a> {
                 channel: widget.channel.clone(),
                 visitor: guest.visitor,
                 profile: guest.profile,
+                attribution: guest.attribution,
+                told: Attribution::default(),
             },
             cursor: guest.cursor,
             behind: guest.more,
@@ -185,6 +201,9 @@ impl<'a> Session<'a> {
                 read: position.read,
             },
             told: position.read,
+            changes: guest.changes,
+            seen: position.seen,
+            typed: None,
             budget: Budget::new(Instant::now()),
             bad_frames: 0,
             strikes: 0,
@@ -194,7 +213,7 @@ impl<'a> Session<'a> {
     /// What is done seldom is boxed: an idle connection costs only what it needs to wait.
     async fn run(&mut self) -> End {
         if self.behind
-            && let Err(end) = Box::pin(self.catch_up()).await
+            && let Err(end) = Box::pin(self.begin()).await
         {
             return end;
         }
@@ -213,6 +232,12 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// What the greeting could not hold.
+    async fn begin(&mut self) -> Result<(), End> {
+        self.catch_up().await?;
+        self.tell_changes().await
+    }
+
     async fn take(&mut self, frame: Frame) -> Result<(), End> {
         let Frame::Text(text) = frame else {
             return self.bad_frame(Code::BadFrame, None).await;
@@ -224,89 +249,22 @@ impl<'a> Session<'a> {
         if let Err(wait) = self.budget.take(Instant::now()) {
             let client_id = match request {
                 Request::Send(message) => Some(message.client_id),
+                Request::Press(press) => Some(press.client_id),
                 _ => None,
             };
             return self.flooded(client_id, wait).await;
         }
         match request {
             Request::Send(message) => self.receive(message, text).await,
+            Request::Press(press) => self.pressed(press, text).await,
+            Request::Again { seq } => self.again(seq).await,
+            Request::Typing { on } => self.typing(on).await,
             Request::Delivered { upto } => self.seen(upto, 0).await,
             Request::Read { upto } => self.seen(upto, upto).await,
             Request::Ping => self.pinged().await,
             Request::Hello(_) => self.bad_frame(Code::BadHello, None).await,
             Request::Unknown => self.complain(Code::UnknownFrame, None, None).await,
         }
-    }
-
-    /// A message of the visitor.
-    async fn receive(&mut self, message: Message, raw: String) -> Result<(), End> {
-        let client_id = message.client_id.clone();
-        let limit = self.widget.rules.text_limit;
-        let written = match to_event(message, raw, &self.writer, limit, Utc::now()) {
-            Ok(written) => written,
-            Err(code) => return self.complain(code, Some(client_id), None).await,
-        };
-        if let Err(wait) = self.widget.limits.message(self.writer.visitor) {
-            return self.flooded(Some(client_id), wait).await;
-        }
-        self.strikes = self.strikes.saturating_sub(1);
-        let taken = async {
-            self.inbound.ready().map_err(|error| error.to_string())?;
-            if !self.opened {
-                // First, so that a quick answer finds a mailbox.
-                self.open().await.map_err(|error| error.to_string())?;
-            }
-            let event = written.event;
-            (self.inbound.publish(vec![event]).await).map_err(|error| error.to_string())?;
-            (self.keep(&written.draft).await).map_err(|error| error.to_string())
-        };
-        let kept = match taken.await {
-            Ok(kept) => kept,
-            Err(reason) => {
-                debug!(channel_id = %self.writer.channel, reason, "a visitor's message waits");
-                return self
-                    .complain(Code::Unavailable, Some(client_id), Some(UNAVAILABLE_WAIT))
-                    .await;
-            }
-        };
-        self.opened = true;
-        // Said once a connection.
-        self.writer.profile = Profile::default();
-        self.acknowledge(client_id, &written.draft, kept).await
-    }
-
-    async fn open(&mut self) -> Result<(), MailboxError> {
-        within(self.mailbox.open(self.writer.visitor)).await
-    }
-
-    async fn keep(&mut self, draft: &Draft) -> Result<Kept, MailboxError> {
-        // A transaction takes much room while it waits.
-        within(Box::pin(self.mailbox.keep(self.writer.visitor, draft))).await
-    }
-
-    async fn acknowledge(
-        &mut self,
-        client_id: String,
-        draft: &Draft,
-        kept: Kept,
-    ) -> Result<(), End> {
-        if kept.before == Before::Different {
-            return self.complain(Code::Duplicate, Some(client_id), None).await;
-        }
-        let ack = Reply::Ack {
-            client_id,
-            id: draft.message_id.to_string(),
-            seq: kept.seq,
-            at: kept.at,
-        };
-        self.socket.send(ack.to_text()).await?;
-        if kept.seq == self.cursor + 1 {
-            self.cursor = kept.seq;
-        }
-        if kept.before == Before::Absent {
-            self.announce(kept.seq, 0).await;
-        }
-        Ok(())
     }
 
     async fn pinged(&mut self) -> Result<(), End> {
@@ -322,8 +280,9 @@ impl<'a> Session<'a> {
                 self.tell(News {
                     seq: position.seq,
                     read: position.read,
-                    lost: false,
-                    replaced: false,
+                    changes: position.changes,
+                    seen: position.seen,
+                    ..News::default()
                 })
                 .await?;
             }
@@ -354,6 +313,74 @@ impl<'a> Session<'a> {
             };
             self.socket.send(status.to_text()).await?;
         }
+        if news.changes > self.changes {
+            self.tell_changes().await?;
+        }
+        if news.seen > self.seen {
+            self.seen = news.seen;
+            let status = Reply::Status {
+                state: "seen",
+                upto: news.seen,
+            };
+            self.socket.send(status.to_text()).await?;
+        }
+        if news.typing {
+            self.socket
+                .send(Reply::Typing { on: true }.to_text())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Pushes messages that are different now. Of those that were not pushed yet nothing needs to be said.
+    async fn tell_changes(&mut self) -> Result<(), End> {
+        loop {
+            let changed = self
+                .mailbox
+                .changed(self.writer.visitor, self.changes, PAGE_AND_ONE);
+            let mut letters = match within(changed).await {
+                Ok(letters) => letters,
+                Err(error) => {
+                    // The next ping tries again.
+                    debug!(channel_id = %self.writer.channel, %error, "mailbox cannot be read");
+                    return Ok(());
+                }
+            };
+            let all = i64::try_from(letters.len()).is_ok_and(|count| count < PAGE_AND_ONE);
+            let Some(newest) = letters.last().map(|letter| letter.changed) else {
+                return Ok(());
+            };
+            letters.retain(|letter| letter.seq <= self.cursor);
+            let numbers: Vec<i64> = letters.iter().map(|letter| letter.changed).collect();
+            let (events, cut) = self.widget.to_events(letters);
+            let last = match events.len().checked_sub(1) {
+                Some(at) if cut => numbers.get(at).copied().unwrap_or(newest),
+                _ => newest,
+            };
+            self.changes = last;
+            if !events.is_empty() {
+                let reply = Reply::Changed {
+                    events,
+                    changes: last,
+                };
+                self.socket.send(reply.to_text()).await?;
+            }
+            if all && !cut {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Shows a message once more, with new links.
+    async fn again(&mut self, place: i64) -> Result<(), End> {
+        let found = within(self.mailbox.letter(self.writer.visitor, place)).await;
+        if let Ok(Some(letter)) = found {
+            let reply = Reply::Changed {
+                changes: self.changes,
+                events: vec![self.widget.to_event(letter)],
+            };
+            self.socket.send(reply.to_text()).await?;
+        }
         Ok(())
     }
 
@@ -371,7 +398,7 @@ impl<'a> Session<'a> {
                     return Ok(());
                 }
             };
-            let (mut events, more) = to_events(letters);
+            let (mut events, more) = self.widget.to_events(letters);
             let Some(last) = events.last().map(|event| event.seq) else {
                 return Ok(());
             };
@@ -390,11 +417,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn announce(&mut self, seq: i64, read: i64) {
+    async fn announce(&mut self, call: Call) {
         let channel = self.writer.channel.as_str();
         self.widget
             .hub
-            .announce(channel, self.writer.visitor, seq, read)
+            .announce(channel, self.writer.visitor, call)
             .await;
     }
 

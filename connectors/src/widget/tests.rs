@@ -1,9 +1,13 @@
 //! The widget behind the real ingress, on the real embedded bus and both databases.
 
 mod asset;
+mod browser;
+mod changes;
+mod choices;
 mod doors;
 mod mailbox;
 mod messages;
 mod replies;
 mod seen;
 mod stage;
+mod uploads;

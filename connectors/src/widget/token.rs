@@ -8,12 +8,19 @@ use std::{fmt, str::FromStr, time::Duration};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use tributary_bus::{Address, ChannelId};
 use uuid::Uuid;
 
+use super::body::File;
+
 const VERSION: &str = "v1";
 const PURPOSE: &[u8] = b"tributary widget visitor token";
+const CLAIM_VERSION: &str = "u1";
+const CLAIM_PURPOSE: &[u8] = b"tributary widget upload claim";
+/// How long an upload can be sent, in seconds: the script gives a message up after a day.
+const CLAIM_LIFETIME: i64 = 2 * 86_400;
 
 /// A person in front of a widget, known by nothing else. `Debug` hides it, like every address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, sqlx::Type)]
@@ -53,6 +60,15 @@ impl FromStr for Visitor {
 /// The token was not made by this account's key, or is too old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BadToken;
+
+/// What a visitor has uploaded.
+#[derive(Serialize, Deserialize)]
+struct Claim {
+    visitor: Uuid,
+    /// Seconds of Unix time.
+    at: i64,
+    file: File,
+}
 
 /// Makes and checks the tokens of one account.
 pub(super) struct Signer {
@@ -103,6 +119,55 @@ impl Signer {
             return Err(BadToken);
         }
         Ok(Visitor(visitor))
+    }
+
+    /// The name of an upload: `u1.<JSON>.<HMAC-SHA256>`, both in base64url. Only its visitor can use it.
+    pub(super) fn claim(&self, visitor: Visitor, file: &File, now: DateTime<Utc>) -> String {
+        let claim = Claim {
+            visitor: visitor.0,
+            at: now.timestamp(),
+            file: file.clone(),
+        };
+        let json = serde_json::to_vec(&claim).expect("a claim has string keys only");
+        let signature = self.claim_signature(&json).finalize().into_bytes();
+        format!(
+            "{CLAIM_VERSION}.{}.{}",
+            URL_SAFE_NO_PAD.encode(json),
+            URL_SAFE_NO_PAD.encode(signature)
+        )
+    }
+
+    /// What was uploaded; `None` when the claim is not this visitor's, made up, or too old.
+    pub(super) fn claimed(
+        &self,
+        claim: &str,
+        visitor: Visitor,
+        now: DateTime<Utc>,
+    ) -> Option<File> {
+        let mut parts = claim.split('.');
+        let (Some(CLAIM_VERSION), Some(json), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return None;
+        };
+        let json = URL_SAFE_NO_PAD.decode(json).ok()?;
+        let signature = decode::<32>(signature).ok()?;
+        self.claim_signature(&json).verify_slice(&signature).ok()?;
+        let claim: Claim = serde_json::from_slice(&json).ok()?;
+        let fresh = now.timestamp().saturating_sub(claim.at) <= CLAIM_LIFETIME;
+        (claim.visitor == visitor.0 && fresh).then_some(claim.file)
+    }
+
+    fn claim_signature(&self, json: &[u8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key)
+            .expect("HMAC takes a key of any length (RFC 2104)");
+        let channel = self.channel.as_str().as_bytes();
+        // The length keeps channel and JSON apart; the purpose keeps claims and tokens apart.
+        mac.update(CLAIM_PURPOSE);
+        mac.update(&(channel.len() as u64).to_be_bytes());
+        mac.update(channel);
+        mac.update(json);
+        mac
     }
 
     fn signature(&self, claim: &[u8]) -> Hmac<Sha256> {
@@ -163,6 +228,38 @@ mod tests {
             let forged = String::from_utf8(forged).expect("ASCII stays ASCII");
             assert_eq!(signer.verify(&forged, now), Err(BadToken), "position {at}");
         }
+    }
+
+    #[test]
+    fn a_claim_is_worth_nothing_to_others_and_later() {
+        let (signer, visitor, now) = (signer("key", "shop"), Visitor::generate(), Utc::now());
+        let file = File {
+            size: Some(7),
+            ..File::default()
+        };
+        let claim = signer.claim(visitor, &file, now);
+        let size = |found: Option<File>| found.and_then(|file| file.size);
+        assert_eq!(size(signer.claimed(&claim, visitor, now)), Some(7));
+        assert!(signer.claimed(&claim, Visitor::generate(), now).is_none());
+        let later = now + DAY + DAY + DAY;
+        assert!(signer.claimed(&claim, visitor, later).is_none());
+        for (key, channel) in [("other", "shop"), ("key", "blog")] {
+            let elsewhere = super::Signer::new(key.into(), ChannelId::from(channel), DAY);
+            assert!(elsewhere.claimed(&claim, visitor, now).is_none());
+        }
+        for at in 0..claim.len() {
+            let mut forged = claim.clone().into_bytes();
+            forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+            let forged = String::from_utf8(forged).expect("ASCII stays ASCII");
+            assert!(
+                signer.claimed(&forged, visitor, now).is_none(),
+                "position {at}"
+            );
+        }
+        assert_eq!(
+            signer.verify(&claim.replace("u1.", "v1."), now),
+            Err(BadToken)
+        );
     }
 
     #[test]

@@ -2,9 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::mailbox::Letter;
+use super::{body::Body, mailbox::Letter};
 
 /// The version of the protocol that `hello` names.
 pub(super) const VERSION: u32 = 1;
@@ -15,6 +14,17 @@ pub(super) const VERSION: u32 = 1;
 pub(super) enum Request {
     Hello(Hello),
     Send(Message),
+    /// An answer is chosen.
+    Press(Press),
+    /// Shows a message once more: links to its files have expired.
+    Again {
+        seq: i64,
+    },
+    /// The visitor writes, or stopped to.
+    Typing {
+        #[serde(default = "yes")]
+        on: bool,
+    },
     Delivered {
         upto: i64,
     },
@@ -36,6 +46,9 @@ pub(super) struct Hello {
     /// Everything up to this place is known already.
     #[serde(default)]
     pub(super) since: i64,
+    /// Every change up to this number is known already.
+    #[serde(default)]
+    pub(super) changes: i64,
     #[serde(default)]
     pub(super) page: Page,
     #[serde(default)]
@@ -43,7 +56,7 @@ pub(super) struct Hello {
 }
 
 /// Where the visitor is.
-#[derive(Default, Deserialize)]
+#[derive(Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Page {
     pub(super) url: Option<String>,
@@ -55,25 +68,43 @@ pub(super) struct Page {
 #[derive(Deserialize)]
 pub(super) struct Message {
     pub(super) client_id: String,
-    pub(super) body: Body,
+    pub(super) body: Said,
+    /// The place of the message it answers.
+    #[serde(default)]
+    pub(super) reply_to: Option<i64>,
+    /// Where the visitor is by now.
+    #[serde(default)]
+    pub(super) page: Option<Page>,
 }
 
-/// What a visitor says; also how the mailbox keeps it.
-#[derive(Deserialize, Serialize)]
+/// What a visitor says.
+#[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Body {
+pub(super) enum Said {
     Text {
         text: String,
+    },
+    /// What was uploaded before, under the name that the upload was answered with.
+    Upload {
+        upload: String,
+        #[serde(default)]
+        caption: Option<String>,
     },
     #[serde(other)]
     Unknown,
 }
 
-impl Body {
-    /// As the mailbox keeps it.
-    pub(super) fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("a body has string keys only")
-    }
+/// A press of a button.
+#[derive(Deserialize)]
+pub(super) struct Press {
+    pub(super) client_id: String,
+    /// The place of the message that offers it.
+    pub(super) seq: i64,
+    pub(super) button: String,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The frame cannot be read; what it was about, if that much can be told.
@@ -112,9 +143,20 @@ pub(super) enum Reply {
         seq: i64,
         at: DateTime<Utc>,
     },
+    /// `read`: by the visitor, in another tab; `seen`: by our side.
     Status {
         state: &'static str,
         upto: i64,
+    },
+    /// These messages are different now.
+    Changed {
+        events: Vec<Event>,
+        /// The number of the latest of these changes.
+        changes: i64,
+    },
+    /// Somebody writes to the visitor.
+    Typing {
+        on: bool,
     },
     Err(Complaint),
     /// What the visitor knows is not what the mailbox holds: forget it, all of it follows.
@@ -136,12 +178,27 @@ pub(super) struct Welcome {
     pub(super) since: i64,
     /// The visitor has read up to here.
     pub(super) read: i64,
+    /// Our side has read up to here.
+    pub(super) seen: i64,
+    /// The number of the latest change that `events` hold.
+    pub(super) changes: i64,
     pub(super) events: Vec<Event>,
     pub(super) more: bool,
     /// Seconds between the visitor's pings.
     pub(super) ping: u64,
     /// Characters of a message, at most.
     pub(super) limit: usize,
+    /// Which files are taken; absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) uploads: Option<Accepted>,
+}
+
+/// Which files are taken.
+#[derive(Serialize)]
+pub(super) struct Accepted {
+    /// Bytes.
+    pub(super) limit: u64,
+    pub(super) types: Vec<String>,
 }
 
 /// A message in its place.
@@ -156,7 +213,15 @@ pub(super) struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) client_id: Option<String>,
     pub(super) at: DateTime<Utc>,
-    pub(super) body: Value,
+    pub(super) body: Body,
+    /// The place of the message it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reply_to: Option<i64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) edited: bool,
+    /// The option that was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pressed: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -193,6 +258,12 @@ pub(super) enum Code {
     TooLong,
     /// The `client_id` names another message.
     Duplicate,
+    /// Not uploaded, by somebody else, or too long ago.
+    BadUpload,
+    /// The message offers no such button.
+    NotOffered,
+    /// Another answer was given before.
+    AlreadyPressed,
     /// Nothing was accepted; send it again.
     Unavailable,
 }
@@ -252,8 +323,10 @@ impl std::convert::From<Letter> for Event {
             },
             client_id: letter.client_id,
             at: letter.at,
-            // What is kept was written as JSON; anything else would be a damaged database.
-            body: serde_json::from_str(&letter.body).unwrap_or(Value::Null),
+            body: Body::from_json(&letter.body),
+            reply_to: letter.reply_to,
+            edited: letter.edited_at.is_some(),
+            pressed: letter.pressed,
         }
     }
 }
@@ -289,7 +362,7 @@ mod tests {
             panic!("send is not understood");
         };
         assert_eq!(message.client_id, "c1");
-        assert!(matches!(message.body, Body::Text { text } if text == "Hi"));
+        assert!(matches!(message.body, Said::Text { text } if text == "Hi"));
         assert!(matches!(
             Request::parse(r#"{"t":"delivered","upto":4}"#),
             Ok(Request::Delivered { upto: 4 })
@@ -297,6 +370,15 @@ mod tests {
         assert!(matches!(
             Request::parse(r#"{"t":"read","upto":4}"#),
             Ok(Request::Read { upto: 4 })
+        ));
+        let press = r#"{"t":"press","client_id":"c2","seq":4,"button":"yes"}"#;
+        assert!(matches!(
+            Request::parse(press),
+            Ok(Request::Press(Press { seq: 4, .. }))
+        ));
+        assert!(matches!(
+            Request::parse(r#"{"t":"typing"}"#),
+            Ok(Request::Typing { on: true })
         ));
         assert!(matches!(
             Request::parse(r#"{"t":"ping"}"#),
@@ -307,14 +389,14 @@ mod tests {
     #[test]
     fn what_a_later_version_sends_is_unknown_but_no_error() {
         assert!(matches!(
-            Request::parse(r#"{"t":"typing","on":true}"#),
+            Request::parse(r#"{"t":"wave","on":true}"#),
             Ok(Request::Unknown)
         ));
         let press = r#"{"t":"send","client_id":"c1","body":{"type":"press","button":"b1"}}"#;
         assert!(matches!(
             Request::parse(press),
             Ok(Request::Send(Message {
-                body: Body::Unknown,
+                body: Said::Unknown,
                 ..
             }))
         ));
@@ -347,10 +429,14 @@ mod tests {
             client_id: None,
             body: r#"{"type":"text","text":"Hello"}"#.to_owned(),
             at: "2026-11-20T10:00:00Z".parse().expect("a time"),
+            changed: 3,
+            edited_at: Some("2026-11-20T10:00:09Z".parse().expect("a time")),
+            reply_to: Some(6),
+            pressed: None,
         };
         assert_eq!(
             Reply::Msg(letter.into()).to_text(),
-            r#"{"seq":7,"t":"msg","id":"00000000-0000-0000-0000-000000000000","from":"agent","at":"2026-11-20T10:00:00Z","body":{"text":"Hello","type":"text"}}"#
+            r#"{"seq":7,"t":"msg","id":"00000000-0000-0000-0000-000000000000","from":"agent","at":"2026-11-20T10:00:00Z","body":{"type":"text","text":"Hello"},"reply_to":6,"edited":true}"#
         );
     }
 }

@@ -8,11 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::Engine;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::support::{PATIENCE, eventually};
+use super::{PATIENCE, eventually};
 
 /// WebDriver, section 11.2: how an element is named in JSON.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -23,6 +24,7 @@ pub const TAB: &str = "\u{e004}";
 pub const ENTER: &str = "\u{e007}";
 pub const SHIFT: &str = "\u{e008}";
 pub const ESCAPE: &str = "\u{e00c}";
+pub const UP: &str = "\u{e013}";
 
 /// A browser of its own, with an empty profile; killed when dropped.
 pub struct Browser {
@@ -284,6 +286,65 @@ impl Browser {
             key_action("keyUp", held),
         ];
         self.act(actions).await;
+    }
+
+    /// Chooses files in the widget's file dialog.
+    pub async fn choose_files(&self, css: &str, paths: &[&std::path::Path]) {
+        let element = self
+            .find(css)
+            .await
+            .into_iter()
+            .next()
+            .expect("a file input");
+        let paths: Vec<String> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let path = format!("/element/{}/value", element.0);
+        self.call(Method::POST, &path, Some(json!({"text": paths.join("\n")})))
+            .await;
+    }
+
+    /// Runs the body of a function with one of the widget's elements as its argument.
+    pub async fn script_on(&self, css: &str, body: &str) -> Value {
+        let element = self.shown(css).await;
+        let argument = json!({ELEMENT: element.0});
+        self.call(
+            Method::POST,
+            "/execute/sync",
+            Some(json!({"script": body, "args": [argument]})),
+        )
+        .await
+    }
+
+    /// Moves the pointer over one of the widget's elements.
+    pub async fn hover(&self, css: &str) {
+        let element = self.shown(css).await;
+        let origin = json!({ELEMENT: element.0});
+        let step = json!({"type": "pointerMove", "duration": 0, "origin": origin, "x": 0, "y": 0});
+        let body = json!({"actions": [{"type": "pointer", "id": "mouse", "actions": [step]}]});
+        self.call(Method::POST, "/actions", Some(body)).await;
+    }
+
+    /// Makes the window so wide and so high.
+    pub async fn resize(&self, width: u32, height: u32) {
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 2, "mobile": width < 500});
+        let body = json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": size});
+        self.call(Method::POST, "/goog/cdp/execute", Some(body))
+            .await;
+    }
+
+    /// A picture of the page, for people, where `SCREENSHOTS` names a folder.
+    pub async fn picture(&self, name: &str) {
+        let Some(folder) = std::env::var_os("SCREENSHOTS") else {
+            return;
+        };
+        let data = self.call(Method::GET, "/screenshot", None).await;
+        let data = data.as_str().expect("a picture in base64");
+        let png = base64::engine::general_purpose::STANDARD
+            .decode(data)
+            .expect("a picture in base64");
+        std::fs::write(std::path::Path::new(&folder).join(name), png).expect("written");
     }
 
     async fn act(&self, actions: Vec<Value>) {

@@ -5,18 +5,18 @@ use std::time::Duration;
 use chrono::Utc;
 use tokio::time::timeout;
 use tracing::warn;
-use tributary_bus::message::Profile;
+use tributary_bus::message::{Attribution, Profile};
 
 use super::{
     super::{
         Widget,
         hub::Subscription,
-        inbound::to_profile,
+        inbound::{to_attribution, to_profile},
         mailbox::{MailboxError, Position},
         token::{BadToken, Signer, Visitor},
         wire::{self, Close, Code, Hello, Reply, Request, Welcome},
     },
-    End, PAGE_AND_ONE, PING, UNAVAILABLE_WAIT, complain, to_events, within,
+    End, PAGE_AND_ONE, PING, UNAVAILABLE_WAIT, complain, within,
 };
 use crate::{Frame, Socket, SocketClosed, Visit};
 
@@ -32,8 +32,12 @@ pub(super) struct Guest {
     pub(super) position: Option<Position>,
     /// Pushed up to here.
     pub(super) cursor: i64,
+    /// The visitor knows every change up to this number.
+    pub(super) changes: i64,
+    /// There is more than the greeting could hold.
     pub(super) more: bool,
     pub(super) profile: Profile,
+    pub(super) attribution: Attribution,
 }
 
 /// Hears who it is and says what was missed.
@@ -64,11 +68,23 @@ pub(super) async fn greet(
         Ok(opened) => opened,
         Err(error) => return Err(unavailable(widget, socket, &error).await),
     };
-    let Position { seq, read, .. } = position.unwrap_or_default();
+    let Position {
+        seq,
+        read,
+        changes,
+        seen,
+        ..
+    } = position.unwrap_or_default();
     if hello.since > seq {
         socket.send(Reply::Resync.to_text()).await?;
     }
-    let (events, more) = to_events(letters);
+    let (events, more) = widget.to_events(letters);
+    // What was known before may have changed; everything else comes as it is now.
+    let known = if since > 0 && since == hello.since {
+        hello.changes.clamp(0, changes)
+    } else {
+        changes
+    };
     let cursor = events.last().map_or(since, |event| event.seq);
     let welcome = Reply::Welcome(Welcome {
         v: wire::VERSION,
@@ -77,10 +93,13 @@ pub(super) async fn greet(
         seq: seq.max(cursor),
         since,
         read,
+        seen,
+        changes: known,
         events,
         more,
         ping: PING.as_secs(),
         limit: widget.rules.text_limit,
+        uploads: widget.accepted(),
     });
     socket.send(welcome.to_text()).await?;
     Ok(Guest {
@@ -88,8 +107,10 @@ pub(super) async fn greet(
         subscription,
         position,
         cursor,
-        more,
-        profile: to_profile(&hello.page, hello.locale.as_deref()),
+        changes: known,
+        more: more || known < changes,
+        profile: to_profile(hello.locale.as_deref()),
+        attribution: to_attribution(&hello.page),
     })
 }
 

@@ -6,6 +6,7 @@ use tributary_bus::message::Status;
 
 use super::{
     super::{
+        hub::Call,
         inbound::{Writer, to_statuses},
         mailbox::{MailboxError, Sent},
     },
@@ -90,7 +91,11 @@ impl Session<'_> {
         self.settled = reached;
         if reached.read > self.told && !sent.is_empty() {
             self.told = reached.read;
-            self.announce(0, reached.read).await;
+            let call = Call {
+                read: reached.read,
+                ..Call::default()
+            };
+            self.announce(call).await;
         }
         Ok(())
     }

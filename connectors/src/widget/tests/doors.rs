@@ -112,7 +112,7 @@ async fn a_worker_that_stops_says_so() {
 async fn what_cannot_be_read_is_said_and_in_the_end_not_borne() {
     let stage = Stage::new("").await;
     let mut visitor = stage.visitor().await;
-    visitor.frame(json!({"t": "typing", "on": true})).await;
+    visitor.frame(json!({"t": "wave", "on": true})).await;
     let unknown = json!({"t": "err", "code": "unknown_frame"});
     assert_eq!(visitor.next().await, unknown);
     let bad = json!({"t": "err", "code": "bad_frame"});

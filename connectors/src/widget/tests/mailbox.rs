@@ -73,6 +73,7 @@ fn reply(text: &str) -> Draft {
         part: 0,
         client_id: None,
         body: format!(r#"{{"type":"text","text":"{text}"}}"#),
+        reply_to: None,
         at: at(7),
     }
 }

@@ -41,10 +41,12 @@ async fn a_message_is_on_the_bus_and_in_the_mailbox_when_it_is_acknowledged() {
         MessageId::derived(&message.origin.channel_id, &provider_id)
     );
     assert_eq!(message.contact.locale.as_deref(), Some("uk-UA"));
+    let told = message.context.attribution;
     assert_eq!(
-        message.contact.extra["page"],
-        json!({"url": "https://shop.example/p/7", "title": "Shoes"})
+        (told.page_url.as_deref(), told.page_title.as_deref()),
+        (Some("https://shop.example/p/7"), Some("Shoes"))
     );
+    assert_eq!(told.referrer, None);
     let raw = message.origin.raw.expect("the frame as it came");
     let raw: Value = serde_json::from_str(&raw.body).expect("JSON");
     assert_eq!(raw["client_id"], "c1");
@@ -63,7 +65,18 @@ async fn a_message_is_on_the_bus_and_in_the_mailbox_when_it_is_acknowledged() {
 
     visitor.said("c2", "Hallo").await;
     let second = stage.message().await;
-    assert!(second.contact.extra.is_empty(), "a page is told once");
+    assert!(second.context.is_empty(), "a page is told once");
+    let frame = json!({"t": "send", "client_id": "c3", "body": {"type": "text", "text": "And these?"},
+        "page": {"url": "https://shop.example/p/8?utm_source=mail&Session_Id=7", "title": "Boots"}});
+    visitor.frame(frame).await;
+    let told = stage.message().await.context.attribution;
+    assert_eq!(
+        told.page_url.as_deref(),
+        Some("https://shop.example/p/8?utm_source=mail")
+    );
+    assert_eq!(told.page_title.as_deref(), Some("Boots"));
+    let source = told.utm.and_then(|utm| utm.source);
+    assert_eq!(source.as_deref(), Some("mail"));
 }
 
 #[tokio::test]

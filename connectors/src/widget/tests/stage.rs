@@ -24,7 +24,10 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, client::IntoClientRequest},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tributary_base::database::Database;
+use tributary_base::{
+    database::Database,
+    media::{self, Home, MediaService},
+};
 use tributary_bus::{
     Address, Bus, BusError, BusState, Claim, DeadId, DeadLetter, EmbeddedBus, Envelope, Group,
     Intake, Lane, LaneSpec, Membership, MessageId, Moved, Notice, Publication, PublishError,
@@ -33,8 +36,8 @@ use tributary_bus::{
 use tributary_config::{Settings, load_text};
 
 use crate::{
-    Accounts, CallLog, ConnectorStore, Ledger, NoMedia, Part, Receipt, SendContext, SendError,
-    server::serve_ingress,
+    Accounts, Action, CallLog, ConnectorStore, Ledger, MediaShelf, NoMedia, Part, Receipt,
+    SendContext, SendError, server::serve_ingress,
 };
 
 /// How long anything in these tests may take.
@@ -91,6 +94,7 @@ pub(super) struct Worker {
     pub(super) accounts: Arc<Accounts>,
     pub(super) address: SocketAddr,
     pub(super) stop: CancellationToken,
+    media: MediaService,
     _stopped: DropGuard,
 }
 
@@ -110,10 +114,13 @@ impl Stage {
     }
 
     async fn build(kind: Kind, widget: &str, visitors: u32) -> Self {
+        // As the program does at its start; another test may have been quicker.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let dir = tempfile::tempdir().expect("a temporary folder");
         let text = format!(
-            "[demo]\nenabled = false\n[bus]\ninbound_lanes = 1\n[organizations.acme]\nname = 'Acme'\n\
-             [channels.shop]\nkind = 'widget'\nvisitors_per_minute = {visitors}\nvisitors_per_hour = 1000\n{widget}"
+            "[data]\ndir = '{}'\n[demo]\nenabled = false\n[bus]\ninbound_lanes = 1\n[organizations.acme]\nname = 'Acme'\n\
+             [channels.shop]\nkind = 'widget'\nvisitors_per_minute = {visitors}\nvisitors_per_hour = 1000\n{widget}",
+            dir.path().display()
         );
         let settings = Arc::new(load_text("test", &text, &[]).expect("right settings"));
         let inner = EmbeddedBus::open(&dir.path().join("bus.db"))
@@ -149,7 +156,12 @@ impl Stage {
     /// One more process with the same bus and database.
     pub(super) async fn add_worker(&mut self) {
         let bus: Arc<dyn Bus> = Arc::clone(&self.bus) as Arc<dyn Bus>;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let media = media::open(&self.settings, Home::Alone, Some(address)).await;
         let store = ConnectorStore::new(self.database.clone());
+        let media = media.expect("a folder for media");
+        let store = store.with_media(media.clone());
         let stop = CancellationToken::new();
         let ledger = Ledger::start(self.database.clone(), &self.settings, stop.clone())
             .await
@@ -157,12 +169,11 @@ impl Stage {
         let ledger = Arc::new(ledger);
         let accounts = Accounts::build(&self.settings, Some("widget"), &store, &bus, &ledger);
         let accounts = Arc::new(accounts.expect("right settings"));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
         let (serving, settings) = (Arc::clone(&accounts), Arc::clone(&self.settings));
         let stopping = stop.clone();
         tokio::spawn(async move { serve_ingress(listener, serving, settings, stopping).await });
         self.workers.push(Worker {
+            media: media.expect("a place for media"),
             accounts,
             address,
             _stopped: stop.clone().drop_guard(),
@@ -230,6 +241,38 @@ impl Stage {
         }
     }
 
+    /// Where the organization's media is.
+    pub(super) fn shelf(&self) -> MediaShelf {
+        MediaShelf::new(self.workers[0].media.clone(), "acme", &self.settings)
+    }
+
+    /// An address of the first worker.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}/{path}", self.workers[0].address)
+    }
+
+    /// Brings a file as the script does; answers status and body.
+    pub(super) async fn upload(&self, token: &str, file: File<'_>) -> (u16, Value) {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut request = reqwest::Client::new()
+            .post(self.url("channels/shop/uploads"))
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", file.mime)
+            .header("x-file-name", file.name)
+            .body(file.bytes.to_vec());
+        if let Some(origin) = file.origin {
+            request = request.header("origin", origin);
+        }
+        let response = request.send().await.expect("an answer");
+        let status = response.status().as_u16();
+        if status != 403 && status != 404 {
+            let allowed = &response.headers()["access-control-allow-origin"];
+            assert_eq!(allowed, file.origin.unwrap_or("*"));
+        }
+        let body = response.bytes().await.expect("a body");
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
     /// Whether the router has got everything.
     pub(super) async fn is_quiet(&self) -> bool {
         let depth = self.bus.inner.depth(&Lane::Inbound(0)).await;
@@ -256,19 +299,81 @@ impl Stage {
         index: u32,
         content: Content,
     ) -> Result<Receipt, SendError> {
-        let context = SendContext {
-            message_id,
-            to: to.clone(),
-            seq: 1,
-            reply_to: None,
-            idempotency_key: format!("{message_id}.{index}"),
-            deadline: PATIENCE,
-            media: Arc::new(NoMedia),
-            log: CallLog::nowhere(),
-        };
+        self.send_with(worker, index, content, &context(to, message_id, index))
+            .await
+    }
+
+    /// With a context of the test's own.
+    pub(super) async fn send_with(
+        &self,
+        worker: usize,
+        index: u32,
+        content: Content,
+        context: &SendContext,
+    ) -> Result<Receipt, SendError> {
         let account = self.workers[worker].accounts.get("shop").expect("there");
         let part = Part { index, content };
-        account.connector.send(&part, &context).await
+        account.connector.send(&part, context).await
+    }
+
+    /// Sends any content, given as JSON; answers its id and the provider's.
+    pub(super) async fn offer(&self, to: &Address, content: Value) -> (MessageId, String) {
+        let content = serde_json::from_value(content).expect("a content");
+        let id = MessageId::generate();
+        let receipt = self.send(0, to, id, 0, content).await.expect("sent");
+        (id, receipt.provider_id)
+    }
+
+    /// Does something as the owner of the delivery lane at the first worker does.
+    pub(super) async fn act(
+        &self,
+        to: &Address,
+        message_id: MessageId,
+        action: Action,
+    ) -> Result<(), SendError> {
+        let account = self.workers[0].accounts.get("shop").expect("there");
+        let context = context(to, message_id, 0);
+        account.connector.act(&action, &context).await
+    }
+}
+
+/// A file to be brought.
+#[derive(Clone, Copy)]
+pub(super) struct File<'a> {
+    pub(super) name: &'a str,
+    pub(super) mime: &'a str,
+    pub(super) bytes: &'a [u8],
+    pub(super) origin: Option<&'a str>,
+}
+
+/// A red square of 2 by 3 pixels.
+pub(super) const PNG: &[u8] = &[
+    0x89, 0x50, 0x4e, 0x47, 0xd, 0xa, 0x1a, 0xa, 0x0, 0x0, 0x0, 0xd, 0x49, 0x48, 0x44, 0x52, 0x0,
+    0x0, 0x0, 0x2, 0x0, 0x0, 0x0, 0x3, 0x8, 0x2, 0x0, 0x0, 0x0, 0x36, 0x88, 0x49, 0xd6, 0x0, 0x0,
+    0x0, 0x10, 0x49, 0x44, 0x41, 0x54, 0x78, 0x9c, 0x63, 0x38, 0x63, 0xac, 0x4, 0x44, 0xc, 0x28,
+    0x14, 0x0, 0x4b, 0x30, 0x6, 0xc7, 0x62, 0x32, 0xd8, 0x92, 0x0, 0x0, 0x0, 0x0, 0x49, 0x45, 0x4e,
+    0x44, 0xae, 0x42, 0x60, 0x82,
+];
+
+/// A picture as a browser brings it.
+pub(super) const PICTURE: File<'static> = File {
+    name: "red.png",
+    mime: "image/png",
+    bytes: PNG,
+    origin: None,
+};
+
+/// What surrounds a part or an action.
+pub(super) fn context(to: &Address, message_id: MessageId, index: u32) -> SendContext {
+    SendContext {
+        message_id,
+        to: to.clone(),
+        seq: 1,
+        reply_to: None,
+        idempotency_key: format!("{message_id}.{index}"),
+        deadline: PATIENCE,
+        media: Arc::new(NoMedia),
+        log: CallLog::nowhere(),
     }
 }
 
@@ -352,6 +457,16 @@ impl Visitor {
                 }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    /// The next frame of a kind; what comes before it is passed over.
+    pub(super) async fn until(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["t"] == kind {
+                return frame;
             }
         }
     }
