@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tributary_bus::message::HealthState;
 
 use crate::{
     model::now,
@@ -50,7 +51,7 @@ pub(crate) async fn listen(store: &Store, stop: &CancellationToken) {
     stop.run_until_cancelled(work).await;
 }
 
-/// Sweeps for those who wait in vain, measures the outbox, and removes what was kept long enough.
+/// Sweeps for those who wait in vain, measures the outbox and how channels do, and removes what was kept long enough.
 pub(crate) async fn keep(store: &Store, retention: &Retention, stop: &CancellationToken) {
     let work = async {
         let mut ticks = tokio::time::interval(SWEEP);
@@ -72,6 +73,13 @@ pub(crate) async fn keep(store: &Store, retention: &Retention, stop: &Cancellati
 
 async fn sweep(store: &Store) -> Result<(), StoreError> {
     metrics::gauge!("tributary_outbox_rows").set(store.outbox_depth().await? as f64);
+    for (channel, state) in store.health_of_channels().await? {
+        for known in HealthState::ALL {
+            let is_now = state.as_deref() == Some(known.as_str());
+            metrics::gauge!("tributary_channel_health", "channel" => channel.clone(), "state" => known.as_str())
+                .set(if is_now { 1.0 } else { 0.0 });
+        }
+    }
     for organization in store.organizations_to_match().await? {
         store.match_team(&organization).await?;
     }

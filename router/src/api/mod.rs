@@ -8,7 +8,9 @@ mod agents;
 mod api_keys;
 mod around;
 mod auth;
+mod changes;
 mod code;
+mod content;
 mod conversations;
 mod directory;
 mod endpoints;
@@ -19,6 +21,7 @@ mod message_log;
 mod messages;
 mod openapi;
 mod page;
+mod presence;
 mod preview;
 mod problem;
 mod serve;
@@ -50,7 +53,7 @@ pub use message_log::{MessageLog, ProviderCall};
 pub use openapi::document as openapi_document;
 pub use preview::{Preview, Previewed};
 
-use crate::store::Store;
+use crate::{MediaLinks, links::Links, store::Store};
 
 /// Requests that run at once; further ones are answered 503.
 const IN_FLIGHT_LIMIT: usize = 512;
@@ -59,7 +62,10 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the API works with. Cheap to clone.
 #[derive(Clone)]
-pub struct ApiState(Arc<Shared>);
+pub struct ApiState {
+    shared: Arc<Shared>,
+    links: Links,
+}
 
 /// What the API offers beyond the store, where the process has it.
 #[derive(Clone, Default)]
@@ -93,7 +99,7 @@ impl ApiState {
         rate: Rate,
         extras: Extras,
     ) -> Self {
-        Self(Arc::new(Shared {
+        let shared = Shared {
             store,
             bus,
             guard: Guard::new(&settings.webhooks.allow_internal),
@@ -106,51 +112,66 @@ impl ApiState {
                 size: settings.media.size_limit,
                 deadline: settings.media.fetch_deadline,
             },
-        }))
+        };
+        Self {
+            shared: Arc::new(shared),
+            links: Links::default(),
+        }
+    }
+
+    /// The same, with links to the media of the store in its answers. Without, they name media by `media_id` alone.
+    #[must_use]
+    pub fn with_media_links(mut self, links: Arc<dyn MediaLinks>) -> Self {
+        self.links = Links::new(links);
+        self
+    }
+
+    fn links(&self) -> &Links {
+        &self.links
     }
 
     fn preview(&self) -> Option<&dyn Preview> {
-        self.0.extras.preview.as_deref()
+        self.shared.extras.preview.as_deref()
     }
 
     fn message_log(&self) -> Option<&dyn MessageLog> {
-        self.0.extras.message_log.as_deref()
+        self.shared.extras.message_log.as_deref()
     }
 
     fn media(&self) -> Option<&MediaService> {
-        self.0.extras.media.as_ref()
+        self.shared.extras.media.as_ref()
     }
 
     fn uploads(&self) -> &Semaphore {
-        &self.0.uploads
+        &self.shared.uploads
     }
 
     fn upload_limits(&self) -> Limits {
-        self.0.upload_limits
+        self.shared.upload_limits
     }
 
     fn store(&self) -> &Store {
-        &self.0.store
+        &self.shared.store
     }
 
     fn bus(&self) -> &dyn Bus {
-        self.0.bus.as_ref()
+        self.shared.bus.as_ref()
     }
 
     fn guard(&self) -> &Guard {
-        &self.0.guard
+        &self.shared.guard
     }
 
     fn limiter(&self) -> &auth::KeyLimiter {
-        &self.0.limiter
+        &self.shared.limiter
     }
 
     fn in_flight(&self) -> &Semaphore {
-        &self.0.in_flight
+        &self.shared.in_flight
     }
 
     fn request_deadline(&self) -> Duration {
-        self.0.settings.request_deadline
+        self.shared.settings.request_deadline
     }
 }
 
@@ -196,8 +217,15 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         .routes(routes!(conversations::close_conversation))
         .routes(routes!(conversations::reopen_conversation))
         .routes(routes!(conversations::assign_conversation))
+        .routes(routes!(presence::show_typing))
+        .routes(routes!(presence::mark_read))
         .routes(routes!(messages::list_messages, messages::send_message))
-        .routes(routes!(messages::get_message))
+        .routes(routes!(
+            messages::get_message,
+            changes::edit_message,
+            changes::delete_message
+        ))
+        .routes(routes!(changes::set_reactions))
         .routes(routes!(message_log::get_message_log))
         .routes(routes!(media::upload_media))
         .routes(routes!(media::get_media))
@@ -211,14 +239,14 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
 }
 
 fn router(state: ApiState) -> Router {
-    let document = openapi::document(state.0.settings.public_url.as_ref());
+    let document = openapi::document(state.shared.settings.public_url.as_ref());
     let docs = SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document);
     Router::from(routes_of_the_api())
         .route("/", get(async || Redirect::temporary("/docs/")))
         .route("/media/{organization}/{id}/{name}", any(media::open_link))
         .merge(docs)
         .layer(CatchPanicLayer::custom(around::panicked))
-        .layer(DefaultBodyLimit::max(state.0.settings.body_limit))
+        .layer(DefaultBodyLimit::max(state.shared.settings.body_limit))
         .layer(from_fn_with_state(state.clone(), around::around))
         .with_state(state)
 }

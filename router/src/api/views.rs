@@ -112,7 +112,26 @@ pub struct Channel {
     #[schema(example = "telegram")]
     pub kind: String,
     pub name: String,
+    /// How it is doing, by its own word; `null` before its first report.
+    #[schema(required)]
+    pub health: Option<ChannelHealth>,
     pub created_at: DateTime<Utc>,
+}
+
+/// How a channel account is doing.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChannelHealth {
+    /// `starting`, `ok`, `degraded` (it works, and not as it should), `down` (it is tried again) or `misconfigured` (a
+    /// person must act).
+    #[schema(example = "misconfigured")]
+    pub state: String,
+    /// For a person: what happened.
+    #[schema(example = "token rejected by provider (401)")]
+    pub reason: String,
+    /// For a person: what to do about it.
+    #[schema(required)]
+    pub action: Option<String>,
+    pub since: DateTime<Utc>,
 }
 
 /// A human who answers.
@@ -171,6 +190,15 @@ impl From<ChannelRow> for Channel {
             id: row.id.0,
             kind: row.kind,
             name: row.name,
+            health: row
+                .health_state
+                .zip(row.health_since)
+                .map(|(state, since)| ChannelHealth {
+                    state,
+                    reason: row.health_reason.unwrap_or_default(),
+                    action: row.health_action,
+                    since,
+                }),
             created_at: row.created_at,
         }
     }

@@ -2,6 +2,7 @@
 
 mod api;
 mod bodies;
+mod content;
 mod document;
 mod media;
 mod message_log;

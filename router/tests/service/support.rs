@@ -28,6 +28,7 @@ use tributary_bus::{
 };
 use tributary_config::Settings;
 use tributary_router::{
+    MediaLinks,
     api::{ApiState, Extras, MessageLog, Preview, Previewed, ProviderCall, Rate, serve_api},
     store::Store,
 };
@@ -133,8 +134,23 @@ impl World {
         Self::start_with(kind, "", Rate::default()).await
     }
 
+    /// With links to media in the answers.
+    pub async fn start_linked(kind: Kind, links: Arc<dyn MediaLinks>) -> Result<Self> {
+        let linked = |state: ApiState| state.with_media_links(links);
+        Self::begin(kind, "", Rate::default(), linked).await
+    }
+
     /// `config`: settings that differ from the defaults, as TOML.
     pub async fn start_with(kind: Kind, config: &str, rate: Rate) -> Result<Self> {
+        Self::begin(kind, config, rate, |state| state).await
+    }
+
+    async fn begin(
+        kind: Kind,
+        config: &str,
+        rate: Rate,
+        equip: impl FnOnce(ApiState) -> ApiState,
+    ) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut settings = tributary_config::load_text("test", config, &[])?;
         dir.path().clone_into(&mut settings.data.dir);
@@ -156,7 +172,7 @@ impl World {
             message_log: Some(Arc::clone(&log) as Arc<dyn MessageLog>),
             preview: Some(Arc::new(ShortChannels)),
         };
-        let state = ApiState::new(store.clone(), shared, &settings, rate, extras);
+        let state = equip(ApiState::new(store.clone(), shared, &settings, rate, extras));
         let server = tokio::spawn(serve_api(listener, state, stop.clone()));
         Ok(Self {
             acme: key_of(&store, ACME).await?,
@@ -272,11 +288,22 @@ impl World {
 
     /// An event that was published.
     pub async fn event(&self, organization: &str, kind: &str) -> Result<Uuid> {
+        let data = serde_json::json!({ "big": 12_345_678_901_234_567_890_u64 });
+        self.published(organization, kind, data).await
+    }
+
+    /// A `message.created` with this data that was published.
+    pub async fn event_with(&self, organization: &str, data: Value) -> Result<Uuid> {
+        self.published(organization, "message.created.v1", data)
+            .await
+    }
+
+    async fn published(&self, organization: &str, kind: &str, data: Value) -> Result<Uuid> {
         let id = Uuid::now_v7();
         let envelope = serde_json::json!({
             "specversion": "1.0", "id": id, "source": "/router", "type": kind, "subject": id,
             "time": Utc::now(), "datacontenttype": "application/json", "dataschema": format!("{kind}.json"),
-            "orgid": organization, "sequence": "1", "data": { "big": 12_345_678_901_234_567_890_u64 }
+            "orgid": organization, "sequence": "1", "data": data
         });
         on!(write &self.database, db => sqlx::query(
             "INSERT INTO events (id, organization, envelope, published_at) VALUES ($1, $2, $3, $4)",

@@ -1,35 +1,31 @@
 //! Rows as they are read and written, and their translation to the router's values.
 
+mod write;
+
 use chrono::{DateTime, Utc};
 use serde::{Serialize, de::DeserializeOwned};
 use tributary_bus::{
-    Address, AgentId, ChannelId, ContactId, ConversationId, EventId, MessageId, OrganizationId,
-    message::{
-        ContactView, ConversationState, ConversationView, Direction, MessageContext, MessageView,
-    },
+    Address, AgentId, ChannelId, ContactId, ConversationId, MessageId, OrganizationId,
+    message::{ContactView, ConversationState, ConversationView, Direction, MessageView},
 };
-use uuid::Uuid;
 
-use super::{
-    StoreError,
-    bulk::{Bulk, Column},
-};
-use crate::{
-    decide::RawPayload,
-    model::{Contact, Conversation, Message, Outgoing},
-};
+pub(crate) use write::*;
+
+use super::StoreError;
+use crate::model::{Contact, Conversation, Early, Message, Question};
 
 /// The columns that [`ContactRow`] reads.
-pub(crate) const CONTACT_COLUMNS: &str =
-    "id, organization, channel_id, address, name, locale, username, blocked, created_at";
+pub(crate) const CONTACT_COLUMNS: &str = "id, organization, channel_id, address, name, locale, username, \
+     avatar, identifiers, first_touch, last_touch, blocked, created_at";
 
 /// The columns that [`ConversationRow`] reads.
 pub(crate) const CONVERSATION_COLUMNS: &str = "id, organization, channel_id, contact_id, shard, \
-     state, agent_id, seq, waiting_since, queued, closed_at, created_at, updated_at";
+     state, agent_id, seq, waiting_since, queued, closed_at, question_id, question_at, created_at, updated_at";
 
 /// The columns that [`MessageRow`] reads.
 pub(crate) const MESSAGE_COLUMNS: &str = "id, organization, conversation_id, channel_id, contact_id, \
-     seq, direction, author, content, status, uncertain, failure, provider_id, reply_to, created_at";
+     seq, direction, author, content, status, uncertain, failure, degraded, provider_id, more_provider_ids, reply_to, \
+     reply_to_id, context, reactions, edited_at, deleted_at, undo, created_at";
 
 #[derive(sqlx::FromRow)]
 pub(crate) struct ContactRow {
@@ -40,6 +36,10 @@ pub(crate) struct ContactRow {
     pub name: Option<String>,
     pub locale: Option<String>,
     pub username: Option<String>,
+    pub avatar: Option<String>,
+    pub identifiers: Option<String>,
+    pub first_touch: Option<String>,
+    pub last_touch: Option<String>,
     pub blocked: bool,
     pub created_at: DateTime<Utc>,
 }
@@ -57,6 +57,8 @@ pub(crate) struct ConversationRow {
     pub waiting_since: Option<DateTime<Utc>>,
     pub queued: bool,
     pub closed_at: Option<DateTime<Utc>>,
+    pub question_id: Option<MessageId>,
+    pub question_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
@@ -75,31 +77,65 @@ pub(crate) struct MessageRow {
     pub status: String,
     pub uncertain: bool,
     pub failure: Option<String>,
+    pub degraded: Option<String>,
     pub provider_id: Option<String>,
+    pub more_provider_ids: Option<String>,
     pub reply_to: Option<String>,
+    pub reply_to_id: Option<MessageId>,
+    pub context: Option<String>,
+    pub reactions: Option<String>,
+    pub edited_at: Option<DateTime<Utc>>,
+    pub deleted_at: Option<DateTime<Utc>>,
+    pub undo: Option<String>,
     pub created_at: DateTime<Utc>,
 }
 
-impl From<ContactRow> for Contact {
-    fn from(row: ContactRow) -> Self {
-        Self {
+#[derive(sqlx::FromRow)]
+pub(crate) struct EarlyRow {
+    pub message_id: MessageId,
+    pub organization: OrganizationId,
+    pub channel_id: ChannelId,
+    pub content: Option<String>,
+    pub edited_at: Option<DateTime<Utc>>,
+    pub deleted_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<ContactRow> for Contact {
+    type Error = StoreError;
+
+    fn try_from(row: ContactRow) -> Result<Self, StoreError> {
+        Ok(Self {
             organization: row.organization,
-            username: row.username,
             view: ContactView {
                 id: row.id,
                 channel_id: row.channel_id,
                 address: row.address,
                 name: row.name,
                 locale: row.locale,
-                username: None,
-                avatar: None,
-                identifiers: Vec::new(),
-                first_touch: None,
-                last_touch: None,
+                username: row.username,
+                avatar: maybe_json("avatar", row.avatar)?,
+                identifiers: maybe_json("identifiers", row.identifiers)?.unwrap_or_default(),
+                first_touch: maybe_json("first_touch", row.first_touch)?,
+                last_touch: maybe_json("last_touch", row.last_touch)?,
                 blocked: row.blocked,
                 created_at: row.created_at,
             },
-        }
+        })
+    }
+}
+
+impl TryFrom<EarlyRow> for Early {
+    type Error = StoreError;
+
+    fn try_from(row: EarlyRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            message: row.message_id,
+            organization: row.organization,
+            channel: row.channel_id,
+            content: maybe_json("content", row.content)?,
+            edited_at: row.edited_at,
+            deleted_at: row.deleted_at,
+        })
     }
 }
 
@@ -121,6 +157,10 @@ impl TryFrom<ConversationRow> for Conversation {
             waiting_since: row.waiting_since,
             queued: row.queued,
             closed_at: row.closed_at,
+            question: row
+                .question_id
+                .zip(row.question_at)
+                .map(|(message, asked_at)| Question { message, asked_at }),
             view: ConversationView {
                 id: row.id,
                 channel_id: row.channel_id,
@@ -148,14 +188,13 @@ impl TryFrom<MessageRow> for Message {
             .status
             .parse()
             .map_err(|reason| StoreError::Corrupt("status", reason))?;
-        let failure = row
-            .failure
-            .as_deref()
-            .map(|text| read_json("failure", text));
+        let more: Vec<String> =
+            maybe_json("provider ids", row.more_provider_ids)?.unwrap_or_default();
         Ok(Self {
             organization: row.organization,
-            provider_id: row.provider_id,
+            provider_ids: row.provider_id.into_iter().chain(more).collect(),
             reply_to: row.reply_to,
+            undo: maybe_json("undo", row.undo)?.unwrap_or_default(),
             view: MessageView {
                 id: row.id,
                 conversation_id: row.conversation_id,
@@ -166,13 +205,13 @@ impl TryFrom<MessageRow> for Message {
                 content: read_json("content", &row.content)?,
                 status,
                 uncertain: row.uncertain,
-                failure: failure.transpose()?,
-                degraded: Vec::new(),
-                reply_to: None,
-                context: MessageContext::default(),
-                reactions: Vec::new(),
-                edited_at: None,
-                deleted_at: None,
+                failure: maybe_json("failure", row.failure)?,
+                degraded: maybe_json("degraded", row.degraded)?.unwrap_or_default(),
+                reply_to: row.reply_to_id,
+                context: maybe_json("context", row.context)?.unwrap_or_default(),
+                reactions: maybe_json("reactions", row.reactions)?.unwrap_or_default(),
+                edited_at: row.edited_at,
+                deleted_at: row.deleted_at,
                 seq: row.seq,
                 created_at: row.created_at,
             },
@@ -190,235 +229,15 @@ fn read_json<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, S
     })
 }
 
-fn write_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+fn maybe_json<T: DeserializeOwned>(
+    what: &'static str,
+    text: Option<String>,
+) -> Result<Option<T>, StoreError> {
+    text.map(|text| read_json(what, &text)).transpose()
+}
+
+fn write_json<T: Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| {
         StoreError::Envelope(tributary_bus::EnvelopeError::Malformed(error.to_string()))
     })
-}
-
-/// A column out of one value of every item.
-macro_rules! column {
-    ($kind:ident, $items:expr, $item:ident => $value:expr) => {
-        Column::$kind($items.iter().map(|$item| $value).collect())
-    };
-}
-
-/// All columns of new contacts.
-pub(crate) fn contacts(all: &[&Contact]) -> Bulk {
-    Bulk::new(
-        "contacts",
-        all.len(),
-        vec![
-            ("id", column!(Id, all, c => c.view.id.0)),
-            (
-                "organization",
-                column!(Text, all, c => c.organization.0.clone()),
-            ),
-            (
-                "channel_id",
-                column!(Text, all, c => c.view.channel_id.0.clone()),
-            ),
-            ("address", column!(Text, all, c => c.view.address.0.clone())),
-            ("name", column!(MaybeText, all, c => c.view.name.clone())),
-            (
-                "locale",
-                column!(MaybeText, all, c => c.view.locale.clone()),
-            ),
-            ("username", column!(MaybeText, all, c => c.username.clone())),
-            ("blocked", column!(Flag, all, c => c.view.blocked)),
-            ("created_at", column!(Time, all, c => c.view.created_at)),
-        ],
-    )
-}
-
-/// What can change about a contact.
-pub(crate) fn contact_changes(all: &[&Contact]) -> Bulk {
-    Bulk::new(
-        "contacts",
-        all.len(),
-        vec![
-            ("id", column!(Id, all, c => c.view.id.0)),
-            ("name", column!(MaybeText, all, c => c.view.name.clone())),
-            (
-                "locale",
-                column!(MaybeText, all, c => c.view.locale.clone()),
-            ),
-            ("username", column!(MaybeText, all, c => c.username.clone())),
-            ("blocked", column!(Flag, all, c => c.view.blocked)),
-        ],
-    )
-}
-
-/// All columns of new conversations.
-pub(crate) fn conversations(all: &[&Conversation]) -> Bulk {
-    let mut columns = conversation_columns(all);
-    columns.extend([
-        (
-            "organization",
-            column!(Text, all, c => c.organization.0.clone()),
-        ),
-        (
-            "channel_id",
-            column!(Text, all, c => c.view.channel_id.0.clone()),
-        ),
-        ("contact_id", column!(Id, all, c => c.view.contact_id.0)),
-        ("shard", column!(Number, all, c => i64::from(c.shard))),
-        ("created_at", column!(Time, all, c => c.view.created_at)),
-    ]);
-    Bulk::new("conversations", all.len(), columns)
-}
-
-/// What can change about a conversation.
-pub(crate) fn conversation_changes(all: &[&Conversation]) -> Bulk {
-    Bulk::new("conversations", all.len(), conversation_columns(all))
-}
-
-fn conversation_columns(all: &[&Conversation]) -> Vec<(&'static str, Column)> {
-    vec![
-        ("id", column!(Id, all, c => c.view.id.0)),
-        (
-            "state",
-            column!(Text, all, c => c.view.state.as_str().to_owned()),
-        ),
-        (
-            "agent_id",
-            column!(MaybeId, all, c => c.view.agent_id.map(|id| id.0)),
-        ),
-        ("seq", column!(Number, all, c => c.view.seq)),
-        (
-            "waiting_since",
-            column!(MaybeTime, all, c => c.waiting_since),
-        ),
-        ("queued", column!(Flag, all, c => c.queued)),
-        ("closed_at", column!(MaybeTime, all, c => c.closed_at)),
-        ("updated_at", column!(Time, all, c => c.view.updated_at)),
-    ]
-}
-
-/// All columns of new messages.
-pub(crate) fn messages(all: &[&Message]) -> Result<Bulk, StoreError> {
-    let mut columns = message_columns(all)?;
-    let authors: Result<Vec<_>, _> = all.iter().map(|m| write_json(&m.view.author)).collect();
-    columns.extend([
-        (
-            "organization",
-            column!(Text, all, m => m.organization.0.clone()),
-        ),
-        (
-            "conversation_id",
-            column!(Id, all, m => m.view.conversation_id.0),
-        ),
-        (
-            "channel_id",
-            column!(Text, all, m => m.view.channel_id.0.clone()),
-        ),
-        ("contact_id", column!(Id, all, m => m.view.contact_id.0)),
-        ("seq", column!(Number, all, m => m.view.seq)),
-        (
-            "direction",
-            column!(Text, all, m => m.view.direction.as_str().to_owned()),
-        ),
-        ("author", Column::Text(authors?)),
-        ("reply_to", column!(MaybeText, all, m => m.reply_to.clone())),
-        ("created_at", column!(Time, all, m => m.view.created_at)),
-    ]);
-    Ok(Bulk::new("messages", all.len(), columns))
-}
-
-/// What can change about a message.
-pub(crate) fn message_changes(all: &[&Message]) -> Result<Bulk, StoreError> {
-    Ok(Bulk::new("messages", all.len(), message_columns(all)?))
-}
-
-fn message_columns(all: &[&Message]) -> Result<Vec<(&'static str, Column)>, StoreError> {
-    let contents: Result<Vec<_>, _> = all.iter().map(|m| write_json(&m.view.content)).collect();
-    let failures: Result<Vec<_>, _> = all
-        .iter()
-        .map(|m| m.view.failure.as_ref().map(write_json).transpose())
-        .collect();
-    Ok(vec![
-        ("id", column!(Id, all, m => m.view.id.0)),
-        ("content", Column::Text(contents?)),
-        (
-            "status",
-            column!(Text, all, m => m.view.status.as_str().to_owned()),
-        ),
-        ("uncertain", column!(Flag, all, m => m.view.uncertain)),
-        ("failure", Column::MaybeText(failures?)),
-        (
-            "provider_id",
-            column!(MaybeText, all, m => m.provider_id.clone()),
-        ),
-    ])
-}
-
-/// Outbox rows. Within a transaction their ids rise in this order.
-pub(crate) fn outbox(all: &[Outgoing], now: DateTime<Utc>) -> Result<Bulk, StoreError> {
-    let envelopes: Result<Vec<_>, _> = all.iter().map(|o| write_json(&o.envelope)).collect();
-    Ok(Bulk::new(
-        "outbox",
-        all.len(),
-        vec![
-            (
-                "organization",
-                column!(Text, all, o => o.envelope.orgid.0.clone()),
-            ),
-            ("shard", column!(Number, all, o => i64::from(o.shard))),
-            (
-                "lane",
-                column!(MaybeText, all, o => o.lane.as_ref().map(ToString::to_string)),
-            ),
-            ("envelope", Column::Text(envelopes?)),
-            ("created_at", Column::Time(vec![now; all.len()])),
-        ],
-    ))
-}
-
-/// Ids of events that took effect.
-pub(crate) fn seen(all: &[(Uuid, OrganizationId)], now: DateTime<Utc>) -> Bulk {
-    Bulk::new(
-        "seen",
-        all.len(),
-        vec![
-            ("id", column!(Id, all, s => s.0)),
-            ("organization", column!(Text, all, s => s.1.0.clone())),
-            ("at", Column::Time(vec![now; all.len()])),
-        ],
-    )
-}
-
-/// Provider payloads.
-pub(crate) fn raw_payloads(all: &[RawPayload], now: DateTime<Utc>) -> Bulk {
-    Bulk::new(
-        "raw_payloads",
-        all.len(),
-        vec![
-            ("event_id", column!(Id, all, r => r.event.0)),
-            (
-                "organization",
-                column!(Text, all, r => r.organization.0.clone()),
-            ),
-            ("channel_id", column!(Text, all, r => r.channel.0.clone())),
-            ("received_at", Column::Time(vec![now; all.len()])),
-            (
-                "media_type",
-                column!(Text, all, r => r.raw.media_type.clone()),
-            ),
-            ("body", column!(Text, all, r => r.raw.body.clone())),
-        ],
-    )
-}
-
-/// Published events; within a transaction their positions rise in this order.
-pub(crate) fn events(all: &[(EventId, OrganizationId, &str)], now: DateTime<Utc>) -> Bulk {
-    Bulk::new(
-        "events",
-        all.len(),
-        vec![
-            ("id", column!(Id, all, e => e.0.0)),
-            ("organization", column!(Text, all, e => e.1.0.clone())),
-            ("envelope", column!(Text, all, e => e.2.to_owned())),
-            ("published_at", Column::Time(vec![now; all.len()])),
-        ],
-    )
 }
