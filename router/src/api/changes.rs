@@ -54,7 +54,7 @@ pub async fn edit_message(
     Id(id): Id<MessageId>,
     Body(request): Body<EditMessage>,
 ) -> Result<Json<Message>, Problem> {
-    let edit = MessageEdit::Content(sendable(request.content)?);
+    let edit = MessageEdit::Content(Box::new(sendable(request.content)?));
     let view = state
         .store()
         .change_message(&organization, id, edit)

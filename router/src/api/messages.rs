@@ -61,13 +61,12 @@ pub struct SendMessage {
     #[serde(default)]
     #[schema(value_type = Option<uuid::Uuid>)]
     reply_to: Option<MessageId>,
-    /// `reply` (the default) goes before `bulk` where a channel is at its limit.
     #[serde(default)]
     #[schema(inline)]
     priority: SendPriority,
 }
 
-/// What goes first where a channel is at its limit.
+/// What goes first where a channel is at its limit: `reply` (the default), somebody waits for it; then `bulk`, one of many.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum SendPriority {

@@ -26,7 +26,7 @@ pub(crate) struct Undo {
 #[serde(tag = "change", rename_all = "snake_case")]
 pub(crate) enum Before {
     Edit {
-        content: Content,
+        content: Box<Content>,
         edited_at: Option<DateTime<Utc>>,
     },
     Delete,
@@ -47,7 +47,7 @@ impl Before {
     fn put_back(self, view: &mut MessageView) {
         match self {
             Self::Edit { content, edited_at } => {
-                view.content = content;
+                view.content = *content;
                 view.edited_at = edited_at;
             }
             Self::Delete => view.deleted_at = None,

@@ -27,7 +27,7 @@ use crate::model::{Before, Contact, Conversation, Message, Outgoing, now};
 #[derive(Debug, Clone)]
 pub enum MessageEdit {
     /// What it says.
-    Content(Content),
+    Content(Box<Content>),
     /// It is taken back.
     Delete,
     /// Our reactions on it, all of them.
@@ -64,10 +64,9 @@ impl Store {
         let mut conversation = lock(&mut tx, organization, home).await?;
         // Again, since nobody can change it any more.
         let mut message = message_of(&mut tx, organization, id).await?;
-        if nothing_changes(&message, &edit)? {
+        if check(&message, &edit)? == Wanted::AlreadySo {
             return Ok((message.shown(), BTreeSet::new()));
         }
-        check(&message, &edit)?;
         let contact = recipient(&mut tx, &conversation).await?;
         conversation.advance(now);
         record(&mut message, &edit, conversation.view.seq, now);
@@ -84,37 +83,42 @@ impl Store {
     }
 }
 
-/// The message is already as it is to be.
-fn nothing_changes(message: &Message, edit: &MessageEdit) -> Result<bool, StoreError> {
-    let deleted = message.view.deleted_at.is_some();
-    match edit {
-        MessageEdit::Delete => Ok(deleted),
-        MessageEdit::Content(_) | MessageEdit::Reactions(_) if deleted => Err(StoreError::Deleted),
-        MessageEdit::Content(content) => Ok(message.view.content == *content),
-        MessageEdit::Reactions(reactions) => Ok(message.view.reactions == *reactions),
-    }
+/// What a change that makes sense comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Change,
+    /// The message is already as it is to be.
+    AlreadySo,
 }
 
-fn check(message: &Message, edit: &MessageEdit) -> Result<(), StoreError> {
-    match edit {
-        MessageEdit::Content(_) | MessageEdit::Delete => {
-            if message.view.direction == Direction::Inbound {
-                return Err(StoreError::NotOurs);
-            }
+fn check(message: &Message, edit: &MessageEdit) -> Result<Wanted, StoreError> {
+    let view = &message.view;
+    let already = match edit {
+        MessageEdit::Content(_) | MessageEdit::Delete if view.direction == Direction::Inbound => {
+            return Err(StoreError::NotOurs);
         }
-        MessageEdit::Reactions(_) => {}
-    }
+        MessageEdit::Delete => view.deleted_at.is_some(),
+        MessageEdit::Content(_) | MessageEdit::Reactions(_) if view.deleted_at.is_some() => {
+            return Err(StoreError::Deleted);
+        }
+        MessageEdit::Content(content) => view.content == **content,
+        MessageEdit::Reactions(reactions) => view.reactions == *reactions,
+    };
     if message.provider_ids.is_empty() {
         return Err(StoreError::NotSent);
     }
-    Ok(())
+    Ok(if already {
+        Wanted::AlreadySo
+    } else {
+        Wanted::Change
+    })
 }
 
 fn record(message: &mut Message, edit: &MessageEdit, seq: i64, now: DateTime<Utc>) {
     let view = &mut message.view;
     let before = match edit {
         MessageEdit::Content(content) => Before::Edit {
-            content: std::mem::replace(&mut view.content, content.clone()),
+            content: Box::new(std::mem::replace(&mut view.content, (**content).clone())),
             edited_at: view.edited_at.replace(now),
         },
         MessageEdit::Delete => {
@@ -153,7 +157,7 @@ impl Change<'_> {
                     seq,
                     message_id,
                     provider_ids,
-                    content,
+                    content: *content,
                     extra,
                 };
                 self.both(&delivery, &MessageContentEdited { message })

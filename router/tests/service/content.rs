@@ -99,7 +99,7 @@ async fn every_content_is_accepted_and_delivered(world: World) -> Result<()> {
             .pop()
             .context("a delivery")?
             .payload()?;
-        ensure!(serde_json::to_value(&delivery.priority)? == "bulk");
+        ensure!(serde_json::to_value(delivery.priority)? == "bulk");
         ensure!(serde_json::to_value(&delivery.content)? == sent.body["content"]);
     }
     let same = json!({"content": contents()[1], "priority": "reply"});

@@ -34,7 +34,7 @@ async fn sent(world: &World) -> Result<MessageView> {
 }
 
 fn text(text: &str) -> MessageEdit {
-    MessageEdit::Content(Content::text(text))
+    MessageEdit::Content(Box::new(Content::text(text)))
 }
 
 pub fn a_change_is_recorded_told_and_delivered(world: &World) -> Ran<'_> {

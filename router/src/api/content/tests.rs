@@ -214,7 +214,7 @@ fn refusals_of_the_others_name_the_field() {
             choices(json!([{"id": "a", "title": "x", "colour": 1}])),
             "content.options[0].colour",
         ),
-        (with(json!({"do": "dance"})), "content.options[0].action"),
+        (with(json!({"do": "dance"})), "content.options[0].action.do"),
         (
             with(json!({"do": "url", "url": "tel:+1"})),
             "content.options[0].action.url",

@@ -283,7 +283,8 @@ fn reactions_reach_the_message_that_the_provider_names() {
 #[test]
 fn a_refused_change_is_taken_back() {
     use MessageChange::{Delete, Edit, React};
-    let table: [(&[(MessageChange, Option<i64>)], &str); 8] = [
+    type Refusals<'r> = &'r [(MessageChange, Option<i64>)];
+    let table: [(Refusals<'_>, &str); 8] = [
         (&[], "2"),
         (&[(Edit, Some(6))], "1"),
         (&[(Edit, Some(5))], "2"),
@@ -301,7 +302,7 @@ fn a_refused_change_is_taken_back() {
         let message = &mut snapshot.messages.get_mut(&id).expect("just added").value;
         for seq in [5, 6] {
             let before = Before::Edit {
-                content: Content::text((seq - 5).to_string()),
+                content: Box::new(Content::text((seq - 5).to_string())),
                 edited_at: None,
             };
             message.remember(seq, before);
