@@ -16,7 +16,7 @@ use tributary_connectors::{
     Accounts, ChannelLog, ConnectorAttendant, ConnectorStore, Ledger, server::serve_ingress,
 };
 use tributary_router::{
-    RouterAttendant,
+    RouterAttendant, WebhookLinks,
     api::{
         ApiState, Extras, Rate,
         operations::{Check, Operations, serve_operations},
@@ -358,7 +358,11 @@ impl Running {
             );
         }
         if roles.contains(&Role::Webhooks) {
-            let attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?;
+            let mut attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?;
+            if let Some(media) = &self.media {
+                let links = WebhookLinks(media.links.clone());
+                attendant = attendant.with_media_links(Arc::new(links));
+            }
             let (sender, lanes) = watch::channel(Vec::new());
             let (store, bus, stop) = (store.clone(), Arc::clone(&self.bus), self.stop.clone());
             self.tasks.spawn("endpoint watch", &self.stop, async move {

@@ -6,6 +6,7 @@
 use std::{fmt, sync::Arc};
 
 use serde_json::Value;
+use tributary_base::media;
 use tributary_bus::{
     Envelope, OrganizationId,
     message::{ContactView, Media, MediaId, MessageView},
@@ -22,6 +23,34 @@ pub trait MediaLinks: Send + Sync {
         media: &MediaId,
         name: Option<&str>,
     ) -> Option<Url>;
+}
+
+/// For who asks right now.
+impl MediaLinks for media::MediaLinks {
+    fn link(
+        &self,
+        organization: &OrganizationId,
+        media: &MediaId,
+        name: Option<&str>,
+    ) -> Option<Url> {
+        self.link(organization.as_str(), media.as_str(), name)
+    }
+}
+
+/// Links that live longer: what a webhook brings may be read days later.
+#[derive(Debug, Clone)]
+pub struct WebhookLinks(pub media::MediaLinks);
+
+impl MediaLinks for WebhookLinks {
+    fn link(
+        &self,
+        organization: &OrganizationId,
+        media: &MediaId,
+        name: Option<&str>,
+    ) -> Option<Url> {
+        self.0
+            .webhook_link(organization.as_str(), media.as_str(), name)
+    }
 }
 
 /// How a document says that it names media of the store.

@@ -99,6 +99,10 @@ impl ApiState {
         rate: Rate,
         extras: Extras,
     ) -> Self {
+        let links = match &extras.media {
+            Some(media) => Links::new(Arc::new(media.links.clone())),
+            None => Links::default(),
+        };
         let shared = Shared {
             store,
             bus,
@@ -115,11 +119,11 @@ impl ApiState {
         };
         Self {
             shared: Arc::new(shared),
-            links: Links::default(),
+            links,
         }
     }
 
-    /// The same, with links to the media of the store in its answers. Without, they name media by `media_id` alone.
+    /// The same, with other links to media in its answers than those of its media service.
     #[must_use]
     pub fn with_media_links(mut self, links: Arc<dyn MediaLinks>) -> Self {
         self.links = Links::new(links);

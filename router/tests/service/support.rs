@@ -172,7 +172,13 @@ impl World {
             message_log: Some(Arc::clone(&log) as Arc<dyn MessageLog>),
             preview: Some(Arc::new(ShortChannels)),
         };
-        let state = equip(ApiState::new(store.clone(), shared, &settings, rate, extras));
+        let state = equip(ApiState::new(
+            store.clone(),
+            shared,
+            &settings,
+            rate,
+            extras,
+        ));
         let server = tokio::spawn(serve_api(listener, state, stop.clone()));
         Ok(Self {
             acme: key_of(&store, ACME).await?,
