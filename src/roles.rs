@@ -16,7 +16,7 @@ use tributary_connectors::{
     Accounts, ChannelLog, ConnectorAttendant, ConnectorStore, Ledger, server::serve_ingress,
 };
 use tributary_router::{
-    LastingLinks, RouterAttendant,
+    RouterAttendant, WebhookLinks,
     api::{
         ApiState, Extras, Rate,
         operations::{Check, Operations, serve_operations},
@@ -360,8 +360,8 @@ impl Running {
         if roles.contains(&Role::Webhooks) {
             let mut attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?;
             if let Some(media) = &self.media {
-                let links = Arc::new(LastingLinks(media.links.clone()));
-                attendant = attendant.with_media_links(links);
+                let links = WebhookLinks(media.links.clone());
+                attendant = attendant.with_media_links(Arc::new(links));
             }
             let (sender, lanes) = watch::channel(Vec::new());
             let (store, bus, stop) = (store.clone(), Arc::clone(&self.bus), self.stop.clone());
@@ -385,10 +385,6 @@ impl Running {
                     message_log: Some(Arc::new(ConnectorsLog::new(settings))),
                     preview: Some(Arc::new(Previews::build(settings))),
                     media: self.media.clone(),
-                    links: self
-                        .media
-                        .as_ref()
-                        .map(|media| Arc::new(media.links.clone()) as _),
                 },
             );
             self.tasks.spawn(

@@ -17,4 +17,4 @@ mod undeliverable;
 mod wake;
 
 pub use attendant::{RouterAttendant, lane_policy, lanes};
-pub use links::{LastingLinks, MediaLinks};
+pub use links::{MediaLinks, WebhookLinks};

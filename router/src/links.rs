@@ -6,7 +6,7 @@
 use std::{fmt, sync::Arc};
 
 use serde_json::Value;
-use tributary_base::media::MediaLinks as Signer;
+use tributary_base::media;
 use tributary_bus::{
     Envelope, OrganizationId,
     message::{ContactView, Media, MediaId, MessageView},
@@ -25,22 +25,23 @@ pub trait MediaLinks: Send + Sync {
     ) -> Option<Url>;
 }
 
-/// Links that last as long as somebody looks at an answer.
-impl MediaLinks for Signer {
+/// For who asks right now.
+impl MediaLinks for media::MediaLinks {
     fn link(
         &self,
         organization: &OrganizationId,
         media: &MediaId,
         name: Option<&str>,
     ) -> Option<Url> {
-        Signer::link(self, organization.as_str(), media.as_str(), name)
+        self.link(organization.as_str(), media.as_str(), name)
     }
 }
 
-/// Links in what may be read days later: webhooks.
-pub struct LastingLinks(pub Signer);
+/// Links that live longer: what a webhook brings may be read days later.
+#[derive(Debug, Clone)]
+pub struct WebhookLinks(pub media::MediaLinks);
 
-impl MediaLinks for LastingLinks {
+impl MediaLinks for WebhookLinks {
     fn link(
         &self,
         organization: &OrganizationId,

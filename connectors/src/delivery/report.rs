@@ -119,7 +119,7 @@ pub(super) struct Refused<'a> {
     pub to: &'a Address,
     pub message_id: MessageId,
     pub change: MessageChange,
-    /// Of the delivery: which of several changes it was.
+    /// `seq` of its delivery.
     pub seq: i64,
     /// When the change was asked for, so that telling it again is the same event.
     pub asked_at: DateTime<Utc>,

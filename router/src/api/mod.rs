@@ -76,8 +76,6 @@ pub struct Extras {
     pub preview: Option<Arc<dyn Preview>>,
     /// Where media is kept; without it uploads are refused.
     pub media: Option<MediaService>,
-    /// Links to that media in answers; without them media is named by `media_id` alone.
-    pub links: Option<Arc<dyn MediaLinks>>,
 }
 
 struct Shared {
@@ -101,7 +99,10 @@ impl ApiState {
         rate: Rate,
         extras: Extras,
     ) -> Self {
-        let links = extras.links.clone().map(Links::new).unwrap_or_default();
+        let links = match &extras.media {
+            Some(media) => Links::new(Arc::new(media.links.clone())),
+            None => Links::default(),
+        };
         let shared = Shared {
             store,
             bus,
@@ -120,6 +121,13 @@ impl ApiState {
             shared: Arc::new(shared),
             links,
         }
+    }
+
+    /// The same, with other links to media in its answers than those of its media service.
+    #[must_use]
+    pub fn with_media_links(mut self, links: Arc<dyn MediaLinks>) -> Self {
+        self.links = Links::new(links);
+        self
     }
 
     fn links(&self) -> &Links {

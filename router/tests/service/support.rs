@@ -136,19 +136,20 @@ impl World {
 
     /// With links to media in the answers.
     pub async fn start_linked(kind: Kind, links: Arc<dyn MediaLinks>) -> Result<Self> {
-        Self::begin(kind, "", Rate::default(), Some(links)).await
+        let linked = |state: ApiState| state.with_media_links(links);
+        Self::begin(kind, "", Rate::default(), linked).await
     }
 
     /// `config`: settings that differ from the defaults, as TOML.
     pub async fn start_with(kind: Kind, config: &str, rate: Rate) -> Result<Self> {
-        Self::begin(kind, config, rate, None).await
+        Self::begin(kind, config, rate, |state| state).await
     }
 
     async fn begin(
         kind: Kind,
         config: &str,
         rate: Rate,
-        links: Option<Arc<dyn MediaLinks>>,
+        equip: impl FnOnce(ApiState) -> ApiState,
     ) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut settings = tributary_config::load_text("test", config, &[])?;
@@ -166,17 +167,18 @@ impl World {
         let shared: Arc<dyn Bus> = Arc::clone(&bus) as Arc<dyn Bus>;
         let address = Some(listener.local_addr()?);
         let log = Arc::new(Log::default());
-        let media = media::open(&Arc::new(settings.clone()), Home::Alone, address).await?;
-        let own = media
-            .as_ref()
-            .map(|media| Arc::new(media.links.clone()) as _);
         let extras = Extras {
-            media,
+            media: media::open(&Arc::new(settings.clone()), Home::Alone, address).await?,
             message_log: Some(Arc::clone(&log) as Arc<dyn MessageLog>),
             preview: Some(Arc::new(ShortChannels)),
-            links: links.or(own),
         };
-        let state = ApiState::new(store.clone(), shared, &settings, rate, extras);
+        let state = equip(ApiState::new(
+            store.clone(),
+            shared,
+            &settings,
+            rate,
+            extras,
+        ));
         let server = tokio::spawn(serve_api(listener, state, stop.clone()));
         Ok(Self {
             acme: key_of(&store, ACME).await?,
