@@ -9,6 +9,7 @@ mod browser;
 mod chaos;
 mod fleet;
 mod full_disk;
+mod kit;
 mod media;
 mod operator;
 mod way;
