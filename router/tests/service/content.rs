@@ -60,6 +60,22 @@ async fn was_sent(world: &World, id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Without the links to stored media, which are made anew each time and never kept.
+fn unlinked(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let is_stored = fields.contains_key("media_id");
+            let kept = fields
+                .iter()
+                .filter(|(key, _)| !(is_stored && *key == "url"));
+            kept.map(|(key, value)| (key.clone(), unlinked(value)))
+                .collect()
+        }
+        Value::Array(items) => items.iter().map(unlinked).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
 fn contents() -> Vec<Value> {
     let media = json!({"media_id": MEDIA, "name": "a.png"});
     let by_url = json!({"url": "https://shop.example/a.png"});
@@ -93,14 +109,15 @@ async fn every_content_is_accepted_and_delivered(world: World) -> Result<()> {
             sent.text
         );
         let shown = format!("/v1/messages/{}", sent.text("id")?);
-        ensure!(world.get(&shown).await?.expect(200)?.body == sent.body);
+        let shown = world.get(&shown).await?.expect(200)?;
+        ensure!(unlinked(&shown.body) == unlinked(&sent.body));
         let delivery: DeliverySend = deliveries(&world)
             .await?
             .pop()
             .context("a delivery")?
             .payload()?;
         ensure!(serde_json::to_value(delivery.priority)? == "bulk");
-        ensure!(serde_json::to_value(&delivery.content)? == sent.body["content"]);
+        ensure!(serde_json::to_value(&delivery.content)? == unlinked(&sent.body["content"]));
     }
     let same = json!({"content": contents()[1], "priority": "reply"});
     let with_key = |body: &Value| {
@@ -108,7 +125,8 @@ async fn every_content_is_accepted_and_delivered(world: World) -> Result<()> {
         send(request.header("idempotency-key", "k").json(body))
     };
     let first = with_key(&same).await?.expect(201)?;
-    ensure!(with_key(&same).await?.expect(201)?.body == first.body);
+    let again = with_key(&same).await?.expect(201)?;
+    ensure!(unlinked(&again.body) == unlinked(&first.body));
     let mut other = same.clone();
     other["priority"] = json!("bulk");
     with_key(&other)
