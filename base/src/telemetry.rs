@@ -18,10 +18,7 @@ const LATENCY: [f64; 13] = [
 /// # Errors
 /// The filter cannot be parsed.
 pub fn start_logs(log: &Log) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&log.filter)
-        .map_err(|reason| format!("log.filter: {reason}; write for example \"info\""))?
-        // lapin logs returned messages with their bodies, and every lane claim that is refused as an error.
-        .add_directive(silent("lapin")?);
+    let filter = log_filter(&log.filter)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -32,6 +29,20 @@ pub fn start_logs(log: &Log) -> Result<(), String> {
     };
     drop(started);
     Ok(())
+}
+
+/// What is logged with `log.filter` set to this text. Whatever it says, libraries that log what they carry stay silent.
+///
+/// # Errors
+/// The text cannot be parsed.
+pub fn log_filter(text: &str) -> Result<EnvFilter, String> {
+    let filter = EnvFilter::try_new(text)
+        .map_err(|reason| format!("log.filter: {reason}; write for example \"info\""))?;
+    Ok(filter
+        // lapin logs returned messages with their bodies, and every lane claim that is refused as an error.
+        .add_directive(silent("lapin")?)
+        // At TRACE it logs each frame, with tokens and what was written.
+        .add_directive(silent("tungstenite")?))
 }
 
 fn silent(target: &str) -> Result<Directive, String> {

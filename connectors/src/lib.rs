@@ -6,6 +6,7 @@ mod accounts;
 mod call_log;
 mod capabilities;
 mod connector;
+mod custom;
 mod delivery;
 mod health;
 mod ledger;

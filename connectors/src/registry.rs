@@ -6,10 +6,11 @@ use serde::Deserialize;
 use toml::Table;
 use tributary_config::{Channel, Problem, Settings};
 
-use crate::{Asset, Capabilities, Connector, Context, Factory, telegram, widget};
+use crate::{Asset, Capabilities, Connector, Context, Factory, custom, telegram, widget};
 
 /// The channels, in alphabetical order.
 const REGISTRY: &[Entry] = &[
+    entry::<custom::Custom>(),
     entry::<telegram::Telegram>(),
     entry::<widget::WidgetFactory>(),
 ];
@@ -165,6 +166,9 @@ mod tests {
             .join(format!("{kind}.toml"));
         let text = fs::read_to_string(path).expect("every kind has an example config");
         let lines = text.lines().map(|line| match line.split_once(" = \"env:") {
+            Some((key @ "secret", _)) => {
+                format!("{key} = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"")
+            }
             Some((key, _)) => format!("{key} = \"123456789:AAExampleToken\""),
             None => line.to_owned(),
         });

@@ -43,8 +43,8 @@ impl InboundSink {
             channel: ChannelId(channel.id.clone()),
             lanes: settings.bus.inbound_lanes,
             ledger: None,
-            health: Arc::new(Health::new(&channel.id)),
             fetches: None,
+            health: Arc::new(Health::new(&channel.id)),
         }
     }
 

@@ -7,6 +7,7 @@ mod support;
 mod bad_input;
 mod browser;
 mod chaos;
+mod custom;
 mod fleet;
 mod full_disk;
 mod kit;

@@ -1,43 +1,34 @@
 //! Outbound media, for connectors that send it.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
-use futures::{StreamExt, TryStreamExt};
-use reqwest::{Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 use tracing::debug;
 use tributary_base::{
     database::{Database, DatabaseError},
-    media::{Slice, sniff_type},
+    media::Slice,
     on,
-    outgoing::{Guard, Refused},
 };
 use tributary_bus::message::Media;
 use tributary_config::{Channel, Settings};
 use url::Url;
 
-use super::{FetchError, MediaAccess, MediaShelf, MediaStream};
+use super::{
+    FetchError, MediaAccess, MediaShelf, MediaStream,
+    link::{LinkReader, gone, unavailable},
+};
 
-/// Redirects that a URL may lead over; each is checked.
-const REDIRECTS: usize = 5;
 /// What is behind a URL may change, so a provider's copy of it is used again only for a while.
 const URL_HANDLE_AGE: Duration = Duration::from_secs(3600);
-/// Bytes that are enough to tell what a file is.
-const BEGINNING: usize = 1024;
-/// A server may ask for more; it is not believed.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// The media of one account: its organization's part of the store, and (guarded) what integrators' URLs name.
 pub(crate) struct Outbound {
     shelf: Option<MediaShelf>,
     database: Database,
     channel: Channel,
-    guard: Guard,
-    client: reqwest::Client,
-    size_limit: u64,
+    links: LinkReader,
 }
 
 impl Outbound {
@@ -49,14 +40,16 @@ impl Outbound {
         channel: &Channel,
         settings: &Settings,
     ) -> Result<Self, reqwest::Error> {
-        let guard = Guard::new(&settings.media.allow_internal);
+        let media = &settings.media;
         Ok(Self {
             shelf,
             database,
             channel: channel.clone(),
-            client: guard.client(settings.media.fetch_deadline, REDIRECTS)?,
-            guard,
-            size_limit: settings.media.size_limit,
+            links: LinkReader::new(
+                &media.allow_internal,
+                media.fetch_deadline,
+                media.size_limit,
+            )?,
         })
     }
 
@@ -75,70 +68,6 @@ impl Outbound {
             Ok(None) => Err(gone("the organization has no media with this media_id")),
             Err(error) => Err(unavailable(error.to_string())),
         }
-    }
-
-    async fn read_url(&self, media: &Media, url: &str) -> Result<MediaStream, FetchError> {
-        let url = Url::parse(url).map_err(|error| gone(format!("url cannot be read: {error}")))?;
-        self.guard
-            .check(&url)
-            .map_err(|refused| gone(format!("url refused: {refused}")))?;
-        let response = self
-            .client
-            .get(url.clone())
-            .send()
-            .await
-            .map_err(|error| judge(&error))?;
-        let response = accepted(response)?;
-        let size = response.content_length();
-        let limit = self.size_limit;
-        if size.is_some_and(|size| size > limit) {
-            return Err(FetchError::TooLarge { limit });
-        }
-        let declared = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
-        let mut body = response.bytes_stream().map_err(io::Error::other).boxed();
-        // The beginning tells what it is, before anything goes to the provider.
-        let mut first = BytesMut::new();
-        while first.len() < BEGINNING
-            && let Some(chunk) = body.next().await
-        {
-            first.extend_from_slice(
-                &chunk.map_err(|_| unavailable("the connection broke".to_owned()))?,
-            );
-        }
-        let first = first.freeze();
-        if first.is_empty() {
-            return Err(gone("url answers with nothing"));
-        }
-        let mime = sniff_type(&first, declared.as_deref().or(media.mime.as_deref()));
-        if mime == "text/html" && media.mime.as_deref() != Some("text/html") {
-            return Err(gone("url answers with a web page, not with a file"));
-        }
-        let whole = futures::stream::once(std::future::ready(Ok(first))).chain(body);
-        let mut seen = 0_u64;
-        let bounded = whole.map(move |chunk: io::Result<Bytes>| {
-            let chunk = chunk?;
-            seen += chunk.len() as u64;
-            if seen > limit {
-                return Err(io::Error::other(format!("larger than {limit} bytes")));
-            }
-            Ok(chunk)
-        });
-        let last = url
-            .path_segments()
-            .and_then(|mut segments| segments.next_back());
-        Ok(MediaStream {
-            body: bounded.boxed(),
-            mime: Some(mime),
-            size,
-            name: media
-                .name
-                .clone()
-                .or_else(|| last.filter(|name| !name.is_empty()).map(str::to_owned)),
-        })
     }
 
     async fn find_handle(
@@ -184,7 +113,7 @@ impl MediaAccess for Outbound {
     async fn open(&self, media: &Media) -> Result<MediaStream, FetchError> {
         match (&media.media_id, &media.url) {
             (Some(id), _) => self.read_store(media, id.as_str()).await,
-            (None, Some(url)) => self.read_url(media, url).await,
+            (None, Some(url)) => self.links.open(url, media).await,
             (None, None) => Err(gone("the media has neither media_id nor url")),
         }
     }
@@ -194,7 +123,7 @@ impl MediaAccess for Outbound {
             return self.shelf.as_ref()?.public_link(media);
         }
         let url = Url::parse(media.url.as_deref()?).ok()?;
-        self.guard.check(&url).is_ok().then_some(url)
+        self.links.permits(&url).is_ok().then_some(url)
     }
 
     async fn handle(&self, media: &Media, kind: &str) -> Option<String> {
@@ -237,62 +166,6 @@ impl MediaKey {
             name: format!("url:{}", hex::encode(hash)),
             ages: true,
         })
-    }
-}
-
-fn accepted(response: Response) -> Result<Response, FetchError> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let reason = format!("url answers {}", status.as_u16());
-    let passing = status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY
-        );
-    if !passing {
-        return Err(gone(reason));
-    }
-    let seconds = response
-        .headers()
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    Err(FetchError::Unavailable {
-        retry_after: seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT)),
-        reason,
-    })
-}
-
-/// A refusal of the guard is for good, wherever in the chain it shows.
-fn judge(error: &reqwest::Error) -> FetchError {
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(inner) = source {
-        if let Some(refused) = inner.downcast_ref::<Refused>() {
-            return gone(format!("url refused: {refused}"));
-        }
-        source = inner.source();
-    }
-    // Without the URL: it may have a secret in it.
-    let what = match error {
-        error if error.is_timeout() => "no answer in time",
-        error if error.is_connect() => "cannot connect",
-        error if error.is_redirect() => return gone("url leads over too many redirects"),
-        _ => "the connection broke",
-    };
-    unavailable(what.to_owned())
-}
-
-fn gone(reason: impl Into<String>) -> FetchError {
-    FetchError::Gone {
-        reason: reason.into(),
-    }
-}
-
-fn unavailable(reason: String) -> FetchError {
-    FetchError::Unavailable {
-        retry_after: None,
-        reason,
     }
 }
 

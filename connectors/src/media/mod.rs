@@ -2,6 +2,7 @@
 
 mod access;
 mod fetch;
+mod link;
 mod queue;
 mod shelf;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use url::Url;
 
 pub(crate) use access::{AccountMedia, Outbound};
 pub(crate) use fetch::{FetchPolicy, Fetcher};
+pub(crate) use link::LinkReader;
 pub use queue::FetchQueue;
 pub use shelf::MediaShelf;
 

@@ -1,9 +1,10 @@
-//! Stand-ins for the two sides a test needs: providers ([`telegram`]) and an integrator ([`endpoint`]).
+//! Stand-ins for the two sides a test needs: providers ([`telegram`]), a system of one's own ([`custom`]) and an integrator ([`endpoint`]).
 //!
 //! They are written from the providers' documents alone and import no crate of Tributary, so a mistake in our code cannot be
 //! repeated here. They keep every fact a test may ask for (what was accepted, in which order, when), they live on `127.0.0.1:0`,
 //! and they can misbehave by a [`script`]. Everything they keep is bounded.
 
+pub mod custom;
 pub mod endpoint;
 pub mod script;
 pub mod telegram;
