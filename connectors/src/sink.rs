@@ -45,6 +45,7 @@ impl InboundSink {
             ledger: None,
             fetches: None,
             health: Arc::new(Health::new(&channel.id)),
+            fetches: None,
         }
     }
 

@@ -22,7 +22,7 @@
 //! expected failures. What a provider cannot do (a widget's provider is ourselves, so it never answers 429) the stand says
 //! by answering `false` from `play`; a stand may do that only when nothing is called over the network.
 //!
-//! `CONFORMANCE=full` runs all 100,000 mutated payloads for each kind; see `cases/garbage.rs` for what runs without it.
+//! `CONFORMANCE=full` runs 100,000 mutated payloads for each kind; `cases/garbage.rs` says how many run without it.
 
 mod bare;
 mod cases;

@@ -1,6 +1,8 @@
 //! What the provider would never bring.
 //!
-//! Of mutated payloads there are [`FULL`] for each kind with `CONFORMANCE=full`, and [`USUAL`] without.
+//! Of mutated payloads there are [`FULL`] for each kind with `CONFORMANCE=full`, as many for all kinds together in CI
+//! (where `CI` is set), and [`USUAL`] for each kind elsewhere. Measured in a debug build on two busy cores: 20,000 take 6 s
+//! for Telegram and 18 s for the widget, whose mutants travel through its mailbox.
 
 use std::panic::AssertUnwindSafe;
 
@@ -11,7 +13,7 @@ use crate::{
     mutate::mutant,
     stands::{Answer, Fed, Seal, Stand},
     watch,
-    world::World,
+    world::{self, World},
 };
 
 const FULL: u64 = 100_000;
@@ -68,8 +70,10 @@ pub async fn garbage_is_answered_and_survived<S: Stand>() {
 }
 
 fn count() -> u64 {
+    let kinds = world::kinds().len().max(1);
     match std::env::var("CONFORMANCE").as_deref() {
         Ok("full") => FULL,
+        _ if std::env::var_os("CI").is_some() => FULL.div_ceil(kinds as u64),
         _ => USUAL,
     }
 }
@@ -80,15 +84,11 @@ pub async fn mutants_are_told_or_refused<S: Stand>() {
     drop(rustls::crypto::ring::default_provider().install_default());
     let stand = S::start().await;
     let bare = Bare::new(&stand).await;
-    let fixtures: Vec<Vec<u8>> = stand
-        .fixtures()
-        .into_iter()
-        .map(|fixture| fixture.body)
-        .collect();
+    let seeds = stand.seeds();
     let (mut told, mut refused) = (0_u64, 0_u64);
     for first in (0..count()).step_by(usize::try_from(BATCH).expect("small")) {
         let batch: Vec<Vec<u8>> = (first..first + BATCH)
-            .map(|number| mutant(&fixtures, number))
+            .map(|number| mutant(&seeds, number))
             .collect();
         let fed = AssertUnwindSafe(stand.feed(&bare, &batch)).catch_unwind();
         let Ok(fed) = fed.await else {

@@ -1,80 +1,117 @@
-//! Custom: events signed by a system of one's own, deliveries posted to it.
+//! The custom channel: events by signed `POST`, the integrator's system simulated.
 
 use std::{
     fs,
     net::SocketAddr,
     path::Path,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
+    sync::OnceLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
-use standardwebhooks::Webhook;
+use sha2::Sha256;
 use tributary_bus::Address;
 use tributary_simulators::{
-    custom::{CustomSystem, DeliveryAction, DeliveryMatch, Forged, fresh_secret},
+    custom::{CustomSystem, DeliveryAction, DeliveryMatch, Forged},
     script::Times,
 };
 
 use super::{Answer, Fed, Fixture, Mischief, Seal, Shown, Sign, Stand, feed_webhook};
 use crate::bare::Bare;
 
-/// Longer than the deadline of a send.
-const SLOW: Duration = Duration::from_secs(4);
+const PREVIOUS: &str = "whsec_dW5taXN0YWthYmxlLXByZXZpb3VzLXNlY3JldC0wMTIz";
 
 pub struct CustomStand {
     system: CustomSystem,
-    previous: String,
     ingress: OnceLock<SocketAddr>,
-    written: AtomicU32,
+}
+
+/// Where a payload goes: events and statuses have paths of their own.
+fn path(payload: &[u8]) -> &'static str {
+    if String::from_utf8_lossy(payload).contains("\"statuses\"") {
+        "statuses"
+    } else {
+        "messages"
+    }
+}
+
+fn answer(status: u16) -> Answer {
+    match status {
+        200..=299 => Answer::Taken,
+        status => Answer::Refused(status),
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("after 1970").as_secs()
+}
+
+fn message(id: &str, from: &str, text: &str) -> Vec<u8> {
+    let event = json!({
+        "type": "message", "id": id, "at": "2026-01-01T10:00:00Z",
+        "from": {"address": from, "name": "Olena"},
+        "content": {"type": "text", "text": text},
+    });
+    json!({"events": [event]}).to_string().into_bytes()
 }
 
 impl CustomStand {
-    fn account(&self) -> String {
-        let ingress = self.ingress.get().expect("it is open");
-        format!("http://{ingress}/channels/shop")
+    /// By Standard Webhooks: HMAC-SHA256 over `<id>.<timestamp>.<body>`.
+    fn signature(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
+        let secret = self.system.secret();
+        let key = secret.strip_prefix("whsec_").expect("a prefix");
+        let key = BASE64_STANDARD.decode(key).expect("base64");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("any length");
+        mac.update(format!("{id}.{timestamp}.").as_bytes());
+        mac.update(body);
+        format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
     }
-}
 
-/// Statuses have a path of their own.
-fn path(payload: &[u8]) -> &'static str {
-    let value: Value = serde_json::from_slice(payload).unwrap_or_default();
-    match value.get("statuses") {
-        Some(_) => "statuses",
-        None => "messages",
+    async fn sign_and_post(&self, url: &str, payload: &[u8]) -> Answer {
+        let now = now();
+        let request = reqwest::Client::new()
+            .post(url)
+            .header("content-type", "application/json")
+            .header("webhook-id", "req-1")
+            .header("webhook-timestamp", now.to_string())
+            .header("webhook-signature", self.signature("req-1", now, payload))
+            .body(payload.to_vec());
+        let response = request.send().await.expect("an answer");
+        answer(response.status().as_u16())
     }
-}
 
-fn message(id: &str, address: &str, second: u32, text: &str) -> Value {
-    let (minute, second) = (second / 60 % 60, second % 60);
-    json!({
-        "type": "message", "id": id, "from": {"address": address, "name": "Olena"},
-        "at": format!("2026-03-01T10:{minute:02}:{second:02}Z"),
-        "content": {"type": "text", "text": text},
-    })
+    /// Deliveries of a kind to somebody.
+    fn delivered(&self, kind: &str, to: &Address) -> Vec<Value> {
+        let delivered = self.system.delivered_of(kind);
+        delivered
+            .iter()
+            .filter(|delivery| delivery.body["to"] == to.as_str())
+            .map(|delivery| delivery.body.clone())
+            .collect()
+    }
 }
 
 fn shown(content: &Value) -> Shown {
-    let text = [
-        &content["text"],
-        &content["text"]["text"],
-        &content["caption"]["text"],
-    ];
+    let kind = content["type"].as_str().unwrap_or_default();
+    let text = match kind {
+        "text" => &content["text"],
+        "choices" | "carousel" => &content["text"]["text"],
+        _ => &content["caption"]["text"],
+    };
     let options = content["options"].as_array().cloned().unwrap_or_default();
-    let titles = options.iter().filter_map(|option| option["title"].as_str());
     Shown {
-        text: text
+        text: text.as_str().unwrap_or_default().to_owned(),
+        kind: kind.to_owned(),
+        buttons: options
             .iter()
-            .find_map(|text| text.as_str())
-            .unwrap_or_default()
-            .to_owned(),
-        kind: content["type"].as_str().unwrap_or_default().to_owned(),
-        buttons: titles.map(str::to_owned).collect(),
+            .filter_map(|option| Some(option["title"].as_str()?.to_owned()))
+            .collect(),
     }
 }
 
@@ -85,29 +122,24 @@ impl Stand for CustomStand {
     async fn start() -> Self {
         Self {
             system: CustomSystem::start().await.expect("a simulator"),
-            previous: fresh_secret(),
             ingress: OnceLock::new(),
-            written: AtomicU32::new(0),
         }
     }
 
     fn settings(&self) -> String {
         format!(
-            "url = '{}?key=unmistakable_query'\nsecret = '{}'\nprevious_secret = '{}'\n\
+            "url = '{}'\nsecret = '{}'\nprevious_secret = '{PREVIOUS}'\n\
              allow_internal = ['127.0.0.0/8']\n",
             self.system.url(),
             self.system.secret(),
-            self.previous,
         )
     }
 
     fn secrets(&self) -> Vec<String> {
-        let bare = |secret: &str| secret["whsec_".len()..].to_owned();
-        vec![
-            bare(&self.system.secret()),
-            bare(&self.previous),
-            "unmistakable_query".to_owned(),
-        ]
+        [self.system.secret(), PREVIOUS.to_owned()]
+            .iter()
+            .filter_map(|secret| secret.strip_prefix("whsec_").map(str::to_owned))
+            .collect()
     }
 
     async fn opened(&self, ingress: SocketAddr) {
@@ -115,10 +147,10 @@ impl Stand for CustomStand {
     }
 
     fn fixtures(&self) -> Vec<Fixture> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/custom/fixtures");
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/custom/fixtures");
         let mut fixtures = Vec::new();
         for folder in ["messages", "statuses"] {
-            for entry in fs::read_dir(root.join(folder)).expect("the fixtures") {
+            for entry in fs::read_dir(dir.join(folder)).expect("the fixtures") {
                 let path = entry.expect("a fixture").path();
                 let name = path.file_name().expect("a name").to_string_lossy();
                 fixtures.push(Fixture {
@@ -132,38 +164,33 @@ impl Stand for CustomStand {
     }
 
     fn says(&self, number: u32, text: &str) -> Vec<u8> {
-        let event = message(&format!("says-{number}"), "client-5550600", number, text);
-        json!({"events": [event]}).to_string().into_bytes()
+        message(&format!("m-{number}"), "client-5550600007", text)
     }
 
     async fn post(&self, payload: &[u8], seal: Seal) -> Answer {
-        let url = format!("{}/{}", self.account(), path(payload));
+        let ingress = self.ingress.get().expect("it is open");
+        let url = format!("http://{ingress}/channels/shop/{}", path(payload));
         let forged = match seal {
-            Seal::Right => Forged::No,
+            // The simulator signs text only.
+            Seal::Right => return self.sign_and_post(&url, payload).await,
             Seal::Missing => Forged::Unsigned,
             Seal::Wrong => Forged::WrongSecret,
             Seal::Forged => Forged::OtherBody,
         };
-        // Whoever sends too much may find the connection closed before the answer.
-        match self.system.post(&url, payload.to_vec(), forged).await {
-            Ok(reply) if reply.status / 100 == 2 => Answer::Taken,
-            Ok(reply) => Answer::Refused(reply.status),
-            Err(_) => Answer::Refused(499),
-        }
+        let reply = self.system.post(&url, payload.to_vec(), forged).await;
+        answer(reply.expect("an answer").status)
     }
 
     async fn feed(&self, bare: &Bare, payloads: &[Vec<u8>]) -> Vec<Fed> {
         let webhook = bare.connector.webhook().expect("it has a webhook");
-        let signer = Webhook::new(&self.system.secret()).expect("a secret");
+        let now = now();
         let mut fed = Vec::with_capacity(payloads.len());
         for payload in payloads {
-            let now = chrono::Utc::now().timestamp();
-            // The scheme signs text only; other bytes cannot be signed and are refused at the door.
-            let signature = signer.sign("req", now, payload).unwrap_or_default();
             let request = http::Request::post(format!("/channels/shop/{}", path(payload)))
-                .header("webhook-id", "req")
-                .header("webhook-timestamp", now)
-                .header("webhook-signature", signature)
+                .header("content-type", "application/json")
+                .header("webhook-id", "req-1")
+                .header("webhook-timestamp", now.to_string())
+                .header("webhook-signature", self.signature("req-1", now, payload))
                 .body(Bytes::copy_from_slice(payload))
                 .expect("a request");
             fed.push(feed_webhook(webhook, &bare.sink, request).await);
@@ -171,11 +198,11 @@ impl Stand for CustomStand {
         fed
     }
 
-    /// Nobody's status, and a list with nothing in it.
+    /// Requests that hold no event, and statuses of what was never sent.
     fn is_silent(&self, payload: &[u8]) -> bool {
-        let value: Value = serde_json::from_slice(payload).unwrap_or_default();
-        let empty = |list: &str| value[list].as_array().is_some_and(Vec::is_empty);
-        value.get("statuses").is_some() || empty("events")
+        let document: Value = serde_json::from_slice(payload).unwrap_or_default();
+        let none = |list: &Value| list.as_array().is_some_and(Vec::is_empty);
+        none(&document["events"]) || document["statuses"].is_array()
     }
 
     async fn contact(&self, number: u32) -> Address {
@@ -183,28 +210,54 @@ impl Stand for CustomStand {
     }
 
     async fn shows(&self, to: &Address) -> Vec<Shown> {
-        self.system.shows(to.as_str()).iter().map(shown).collect()
+        let mut messages: Vec<(String, Shown)> = Vec::new();
+        for delivery in self.system.delivered() {
+            let body = &delivery.body;
+            if body["to"] != to.as_str() {
+                continue;
+            }
+            match delivery.kind() {
+                "send" => messages.push((delivery.id.clone(), shown(&body["content"]))),
+                "edit" => {
+                    for part in body["parts"].as_array().into_iter().flatten() {
+                        for (id, message) in &mut messages {
+                            if part["id"] == id.as_str() {
+                                *message = shown(&part["content"]);
+                            }
+                        }
+                    }
+                }
+                "delete" => {
+                    let ids = body["ids"].as_array().cloned().unwrap_or_default();
+                    messages.retain(|(id, _)| !ids.contains(&json!(id)));
+                }
+                _ => {}
+            }
+        }
+        messages.into_iter().map(|(_, message)| message).collect()
     }
 
     async fn taken(&self, to: &Address) -> Vec<String> {
-        let sent = self.system.delivered_of("send");
-        let to_them = sent.iter().filter(|sent| sent.body["to"] == to.as_str());
-        to_them.map(|sent| sent.text().to_owned()).collect()
+        let sent = self.delivered("send", to);
+        sent.iter()
+            .map(|body| shown(&body["content"]).text)
+            .collect()
     }
 
     fn play(&self, mischief: Mischief, to: &Address) -> bool {
-        let limited = |seconds: u32, body: Value| DeliveryAction::Answer {
+        let slow = Duration::from_secs(4);
+        let limited = |body: &str| DeliveryAction::Answer {
             status: 429,
-            retry_after: Some(seconds),
-            body: body.to_string(),
+            retry_after: Some(1),
+            body: body.to_owned(),
         };
         let action = match mischief {
-            Mischief::LimitedRecipient => limited(1, json!({"code": "recipient"})),
-            Mischief::LimitedAccount => limited(2, Value::Null),
-            Mischief::ServerError => DeliveryAction::status(502),
-            Mischief::ServerErrorAfter => DeliveryAction::TakeAndAnswer(504),
-            Mischief::SlowBefore => DeliveryAction::Hang(SLOW),
-            Mischief::SlowAfter => DeliveryAction::Slow(SLOW),
+            Mischief::LimitedRecipient => limited(r#"{"code":"recipient"}"#),
+            Mischief::LimitedAccount => limited(""),
+            Mischief::ServerError => DeliveryAction::status(503),
+            Mischief::ServerErrorAfter => DeliveryAction::TakeAndAnswer(502),
+            Mischief::SlowBefore => DeliveryAction::Hang(slow),
+            Mischief::SlowAfter => DeliveryAction::Slow(slow),
             Mischief::CutBefore => DeliveryAction::DropBeforeTaking,
             Mischief::CutAfter => DeliveryAction::DropAfterTaking,
             Mischief::Garbled => DeliveryAction::Garbled,
@@ -220,19 +273,16 @@ impl Stand for CustomStand {
             Sign::Read => "read",
             Sign::Reaction => "react",
         };
-        let seen = self.system.delivered_of(kind);
-        seen.iter()
-            .any(|delivery| delivery.body["to"] == to.as_str())
+        !self.delivered(kind, to).is_empty()
     }
 
     async fn writes(&self, from: &Address, text: &str) {
-        let number = self.written.fetch_add(1, Ordering::Relaxed);
-        let event = message(&format!("writes-{number}"), from.as_str(), number, text);
-        let reply = self.system.send_events(&self.account(), &[event]).await;
-        assert_eq!(reply.expect("an answer").status, 200);
+        let id = format!("from-{}", from.as_str());
+        let payload = message(&id, from.as_str(), text);
+        assert_eq!(self.post(&payload, Seal::Right).await, Answer::Taken);
     }
 
     async fn watcher(&self) -> Address {
-        self.contact(0).await
+        self.contact(99_999).await
     }
 }

@@ -42,6 +42,12 @@ pub trait Stand: Sized + Send + Sync + 'static {
     /// Payloads of every form that the provider sends.
     fn fixtures(&self) -> Vec<Fixture>;
 
+    /// What mutated payloads are made of: the fixtures, and what only fits to something that came before.
+    fn seeds(&self) -> Vec<Vec<u8>> {
+        let fixtures = self.fixtures().into_iter();
+        fixtures.map(|fixture| fixture.body).collect()
+    }
+
     /// A payload in which somebody says something. The same number is the same message of the same person.
     fn says(&self, number: u32, text: &str) -> Vec<u8>;
 
@@ -200,9 +206,13 @@ pub async fn feed_webhook(
         }
         Ok(received) => {
             let count = received.events.len() + received.receipts.len();
+            let status = received.reply.status();
             match published(sink, received.events).await {
-                Ok(()) => Fed::Told(count),
                 Err(error) => Fed::Wrong(error),
+                Ok(()) if status.is_success() => Fed::Told(count),
+                // Refused in the channel's own words.
+                Ok(()) if status.is_client_error() && count == 0 => Fed::Refused("refused"),
+                Ok(()) => Fed::Wrong(format!("{count} events are answered with {status}")),
             }
         }
         Err(ReceiveError::Malformed(_)) => Fed::Refused("malformed"),

@@ -247,6 +247,19 @@ impl Stand for WidgetStand {
         fixtures
     }
 
+    fn seeds(&self) -> Vec<Vec<u8>> {
+        let fixtures = self.fixtures().into_iter().map(|fixture| fixture.body);
+        let more = [
+            json!({"t": "press", "client_id": "s-1", "seq": 4, "button": "yes"}),
+            json!({"t": "send", "client_id": "s-2", "reply_to": 4,
+                "body": {"type": "upload", "upload": "u-1", "caption": "Bill"}}),
+            json!({"t": "hello", "v": 1, "channel": "shop", "since": 4, "changes": 2, "locale": "uk",
+                "page": {"url": "https://shop.example/p/7", "title": "P", "ref": "https://google.example/"}}),
+        ];
+        let more = more.into_iter().map(|frame| frame.to_string().into_bytes());
+        fixtures.chain(more).collect()
+    }
+
     fn says(&self, number: u32, text: &str) -> Vec<u8> {
         let body = json!({"type": "text", "text": text});
         json!({"t": "send", "client_id": format!("c-{number}"), "body": body})
@@ -303,7 +316,7 @@ impl Stand for WidgetStand {
         let letters = self.visit_as(to).await.letters().await;
         letters
             .iter()
-            .filter(|letter| letter["from"] == "agent")
+            .filter(|letter| letter["from"] == "agent" && letter["body"]["type"] != "deleted")
             .map(|letter| shown(&letter["body"]))
             .collect()
     }
