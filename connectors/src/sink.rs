@@ -43,7 +43,6 @@ impl InboundSink {
             channel: ChannelId(channel.id.clone()),
             lanes: settings.bus.inbound_lanes,
             ledger: None,
-            fetches: None,
             health: Arc::new(Health::new(&channel.id)),
             fetches: None,
         }
