@@ -14,10 +14,9 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use standardwebhooks::Webhook;
 use tributary_bus::Address;
 use tributary_simulators::{
-    custom::{CustomSystem, DeliveryAction, DeliveryMatch, Forged, fresh_secret},
+    custom::{CustomSystem, DeliveryAction, DeliveryMatch, Forged, fresh_secret, sign},
     script::Times,
 };
 
@@ -154,12 +153,11 @@ impl Stand for CustomStand {
 
     async fn feed(&self, bare: &Bare, payloads: &[Vec<u8>]) -> Vec<Fed> {
         let webhook = bare.connector.webhook().expect("it has a webhook");
-        let signer = Webhook::new(&self.system.secret()).expect("a secret");
+        let secret = self.system.secret();
         let mut fed = Vec::with_capacity(payloads.len());
         for payload in payloads {
             let now = chrono::Utc::now().timestamp();
-            // The scheme signs text only; other bytes cannot be signed and are refused at the door.
-            let signature = signer.sign("req", now, payload).unwrap_or_default();
+            let signature = sign(&secret, "req", now, payload).expect("a secret");
             let request = http::Request::post(format!("/channels/shop/{}", path(payload)))
                 .header("webhook-id", "req")
                 .header("webhook-timestamp", now)
