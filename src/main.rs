@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod message_log;
+mod previews;
 mod process;
 mod roles;
 

@@ -16,9 +16,9 @@ use tributary_connectors::{
     Accounts, ChannelLog, ConnectorAttendant, ConnectorStore, Ledger, server::serve_ingress,
 };
 use tributary_router::{
-    RouterAttendant,
+    RouterAttendant, WebhookLinks,
     api::{
-        ApiState, Rate,
+        ApiState, Extras, Rate,
         operations::{Check, Operations, serve_operations},
         serve_api,
     },
@@ -29,6 +29,7 @@ use tributary_router::{
 use crate::{
     cli::Role,
     message_log::ConnectorsLog,
+    previews::Previews,
     process::{Needs, Tasks, listen, open_bus, stop_on_signals, wait_for, watch_bus},
 };
 
@@ -357,7 +358,11 @@ impl Running {
             );
         }
         if roles.contains(&Role::Webhooks) {
-            let attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?;
+            let mut attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?;
+            if let Some(media) = &self.media {
+                let links = WebhookLinks(media.links.clone());
+                attendant = attendant.with_media_links(Arc::new(links));
+            }
             let (sender, lanes) = watch::channel(Vec::new());
             let (store, bus, stop) = (store.clone(), Arc::clone(&self.bus), self.stop.clone());
             self.tasks.spawn("endpoint watch", &self.stop, async move {
@@ -376,9 +381,12 @@ impl Running {
                 Arc::clone(&self.bus),
                 settings,
                 Rate::default(),
-            )
-            .with_message_log(Arc::new(ConnectorsLog::new(settings)))
-            .with_media(self.media.clone());
+                Extras {
+                    message_log: Some(Arc::new(ConnectorsLog::new(settings))),
+                    preview: Some(Arc::new(Previews::build(settings))),
+                    media: self.media.clone(),
+                },
+            );
             self.tasks.spawn(
                 "api",
                 &self.stop,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::Table;
 use tributary_config::{Channel, Problem, Settings};
 
-use crate::{Asset, Connector, Context, Factory, custom, telegram, widget};
+use crate::{Asset, Capabilities, Connector, Context, Factory, custom, telegram, widget};
 
 /// The channels, in alphabetical order.
 const REGISTRY: &[Entry] = &[
@@ -111,18 +111,29 @@ fn unknown_kind(channel: &Channel) -> Problem {
 /// Everything that is wrong with the configured accounts; for `tributary check`.
 pub fn check(settings: &Settings) -> Vec<Problem> {
     let settings = Arc::new(settings.clone());
-    let contexts = settings.channels.values().map(|channel| Context {
-        channel: channel.clone(),
-        settings: Arc::clone(&settings),
-        database: None,
-        bus: None,
-        public_url: Context::public_url_of(channel, &settings),
-        media: None,
-    });
-    contexts
-        .filter_map(|context| build(&context).err())
+    let channels = settings.channels.values();
+    channels
+        .filter_map(|channel| build(&offline(channel, &settings)).err())
         .flatten()
         .collect()
+}
+
+/// What an account can carry; `None` when its settings are wrong.
+pub fn capabilities(channel: &Channel, settings: &Arc<Settings>) -> Option<Capabilities> {
+    let built = build(&offline(channel, settings)).ok()?;
+    Some(built.connector.capabilities().clone())
+}
+
+/// Without database and bus: enough to build, not to work.
+fn offline(channel: &Channel, settings: &Arc<Settings>) -> Context {
+    Context {
+        channel: channel.clone(),
+        settings: Arc::clone(settings),
+        database: None,
+        bus: None,
+        public_url: Context::public_url_of(channel, settings),
+        media: None,
+    }
 }
 
 /// The kinds of channels there are.

@@ -242,7 +242,7 @@ pub fn event_id(channel: &ChannelId, event: &Inbound) -> EventId {
         }
         Inbound::ChangeFailed(failed) => {
             let message = failed.message_id.to_string();
-            let news = digest(&(failed.change, &failed.failure));
+            let news = digest(&(failed.change, &failed.failure, failed.seq));
             EventId::derived(&[channel, MessageChangeFailed::TYPE, &message, &at, &news])
         }
         Inbound::Joined(joined) => {
@@ -418,6 +418,7 @@ mod tests {
                     code: FailureCode::Rejected,
                     reason: "no".to_owned(),
                 },
+                seq: None,
                 extra: Map::new(),
             })
         };

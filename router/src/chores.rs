@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tributary_bus::message::HealthState;
 
 use crate::{
     model::now,
@@ -50,7 +51,7 @@ pub(crate) async fn listen(store: &Store, stop: &CancellationToken) {
     stop.run_until_cancelled(work).await;
 }
 
-/// Sweeps for those who wait in vain, measures the outbox, and removes what was kept long enough.
+/// Sweeps for those who wait in vain, measures the outbox and how channels do, and removes what was kept long enough.
 pub(crate) async fn keep(store: &Store, retention: &Retention, stop: &CancellationToken) {
     let work = async {
         let mut ticks = tokio::time::interval(SWEEP);
@@ -72,6 +73,9 @@ pub(crate) async fn keep(store: &Store, retention: &Retention, stop: &Cancellati
 
 async fn sweep(store: &Store) -> Result<(), StoreError> {
     metrics::gauge!("tributary_outbox_rows").set(store.outbox_depth().await? as f64);
+    for (channel, state) in store.health_of_channels().await? {
+        show_health(&channel, state.as_deref());
+    }
     for organization in store.organizations_to_match().await? {
         store.match_team(&organization).await?;
     }
@@ -83,4 +87,74 @@ async fn tidy(store: &Store, retention: &Retention) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+/// One gauge for each state: 1 for the one that the channel is in.
+fn show_health(channel: &str, state: Option<&str>) {
+    for known in HealthState::ALL {
+        let is_now = state == Some(known.as_str());
+        metrics::gauge!("tributary_channel_health", "channel" => channel.to_owned(), "state" => known.as_str())
+            .set(if is_now { 1.0 } else { 0.0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        sync::{
+            Arc, Mutex,
+            atomic::{AtomicU64, Ordering},
+        },
+    };
+
+    use metrics::{
+        Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    };
+
+    use super::*;
+
+    /// Remembers gauges.
+    #[derive(Default)]
+    struct Seen(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+    impl Recorder for Seen {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::noop()
+        }
+
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            let labels: Vec<&str> = key.labels().map(metrics::Label::value).collect();
+            let mut seen = self.0.lock().expect("no test panics in here");
+            Gauge::from_arc(Arc::clone(seen.entry(labels.join(" ")).or_default()))
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn a_channel_is_in_one_state_at_a_time() {
+        let seen = Seen::default();
+        let in_state = || {
+            let gauges = seen.0.lock().expect("no test panics in here");
+            let set = gauges
+                .iter()
+                .filter(|(_, value)| f64::from_bits(value.load(Ordering::Relaxed)) > 0.5);
+            set.map(|(labels, _)| labels.clone()).collect::<Vec<_>>()
+        };
+        metrics::with_local_recorder(&seen, || {
+            show_health("shop", None);
+            assert!(in_state().is_empty());
+            show_health("shop", Some("down"));
+            assert_eq!(in_state(), ["shop down"]);
+            show_health("shop", Some("ok"));
+            assert_eq!(in_state(), ["shop ok"]);
+        });
+    }
 }

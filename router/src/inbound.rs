@@ -218,13 +218,20 @@ fn make_storable(inbound: &mut Inbound) {
         }
         Inbound::Edited(event) => &mut event.origin,
         Inbound::Deleted(event) => &mut event.origin,
-        Inbound::Reacted(event) => &mut event.origin,
+        Inbound::Reacted(event) => {
+            without_nul(&mut event.provider_id);
+            &mut event.origin
+        }
         Inbound::Media(event) => &mut event.origin,
         Inbound::ChangeFailed(event) => &mut event.origin,
         Inbound::Left(event) => &mut event.origin,
         Inbound::Typing(event) => &mut event.origin,
         Inbound::Read(event) => &mut event.origin,
-        Inbound::Health(event) => &mut event.origin,
+        Inbound::Health(event) => {
+            without_nul(&mut event.reason);
+            event.action.iter_mut().for_each(without_nul);
+            &mut event.origin
+        }
     };
     raw_without_nul(origin);
 }

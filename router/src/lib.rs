@@ -10,9 +10,11 @@ mod attendant;
 mod chores;
 mod decide;
 mod inbound;
+mod links;
 mod model;
 mod relay;
 mod undeliverable;
 mod wake;
 
 pub use attendant::{RouterAttendant, lane_policy, lanes};
+pub use links::{MediaLinks, WebhookLinks};

@@ -1,8 +1,12 @@
-//! A message that no connector can be given any more fails, as if its channel had reported so.
+//! A message or a change that no connector can be given any more fails, as if its channel had reported so.
 
+use serde_json::Map;
 use tributary_bus::{
-    Envelope, EventId,
-    message::{DeliverySend, Failure, FailureCode, Inbound, MessageStatus, Origin, Status},
+    Address, ChannelId, Envelope, EventId,
+    message::{
+        DeliveryDelete, DeliveryEdit, DeliveryReact, DeliverySend, Failure, FailureCode, Inbound,
+        MessageChange, MessageChangeFailed, MessageStatus, Origin, Status,
+    },
 };
 use uuid::Uuid;
 
@@ -12,40 +16,22 @@ use crate::{
     store::{Shards, Store, StoreError},
 };
 
-/// Reports the message of a delivery as failed. Other deliveries (typing, reactions) have no status.
+/// Reports the message of a delivery as failed, and a change of a message as refused. Other deliveries (typing, read) leave
+/// nothing to report.
 pub(crate) async fn report(
     store: &Store,
     delivery: &Envelope,
     shards: Shards,
 ) -> Result<(), StoreError> {
-    let Ok(send) = delivery.payload::<DeliverySend>() else {
+    let Some(inbound) = failure_of(delivery) else {
         return Ok(());
     };
-    let reason = format!("channel {} is no longer configured", send.channel_id);
-    let status = MessageStatus {
-        origin: Origin {
-            channel_id: send.channel_id,
-            address: send.to,
-            occurred_at: now(),
-            raw: None,
-        },
-        message_id: send.message_id,
-        status: Status::Failed,
-        provider_ids: Vec::new(),
-        failure: Some(Failure {
-            code: FailureCode::Unreachable,
-            reason,
-        }),
-        uncertain: false,
-        degraded: Vec::new(),
-        extra: serde_json::Map::new(),
-    };
     let arrival = Arrival {
-        id: EventId::derived(&["undeliverable", &send.message_id.to_string()]),
+        id: EventId::derived(&["undeliverable", &delivery.id.to_string()]),
         organization: delivery.orgid.clone(),
-        inbound: Inbound::Status(status),
+        inbound,
     };
-    // A status opens no conversation, so neither the window nor the ids matter.
+    // Neither opens a conversation, so the window and the ids do not matter.
     let policy = Policy {
         reopen_window: chrono::TimeDelta::zero(),
         lanes: shards.own.saturating_add(1),
@@ -53,4 +39,67 @@ pub(crate) async fn report(
         new_id: Uuid::now_v7,
     };
     store.receive(&[arrival], &policy, || true).await.map(drop)
+}
+
+fn failure_of(delivery: &Envelope) -> Option<Inbound> {
+    if let Ok(send) = delivery.payload::<DeliverySend>() {
+        return Some(Inbound::Status(MessageStatus {
+            failure: Some(unreachable(&send.channel_id)),
+            origin: origin(send.channel_id, send.to),
+            message_id: send.message_id,
+            status: Status::Failed,
+            provider_ids: Vec::new(),
+            uncertain: false,
+            degraded: Vec::new(),
+            extra: Map::new(),
+        }));
+    }
+    let (change, message_id, seq, channel_id, to) =
+        if let Ok(edit) = delivery.payload::<DeliveryEdit>() {
+            let change = MessageChange::Edit;
+            (change, edit.message_id, edit.seq, edit.channel_id, edit.to)
+        } else if let Ok(delete) = delivery.payload::<DeliveryDelete>() {
+            let change = MessageChange::Delete;
+            (
+                change,
+                delete.message_id,
+                delete.seq,
+                delete.channel_id,
+                delete.to,
+            )
+        } else {
+            let react = delivery.payload::<DeliveryReact>().ok()?;
+            let change = MessageChange::React;
+            (
+                change,
+                react.message_id,
+                react.seq,
+                react.channel_id,
+                react.to,
+            )
+        };
+    Some(Inbound::ChangeFailed(MessageChangeFailed {
+        failure: unreachable(&channel_id),
+        origin: origin(channel_id, to),
+        message_id,
+        change,
+        seq: Some(seq),
+        extra: Map::new(),
+    }))
+}
+
+fn origin(channel_id: ChannelId, address: Address) -> Origin {
+    Origin {
+        channel_id,
+        address,
+        occurred_at: now(),
+        raw: None,
+    }
+}
+
+fn unreachable(channel: &ChannelId) -> Failure {
+    Failure {
+        code: FailureCode::Unreachable,
+        reason: format!("channel {channel} is no longer configured"),
+    }
 }

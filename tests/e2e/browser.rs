@@ -1,5 +1,9 @@
 //! The widget in a real browser, on the demo page of `tributary up`: what a customer sees and does.
 
+#[expect(
+    dead_code,
+    reason = "shared with the widget's own tests, which use the rest"
+)]
 mod webdriver;
 
 use base64::Engine;

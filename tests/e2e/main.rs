@@ -10,6 +10,7 @@ mod chaos;
 mod custom;
 mod fleet;
 mod full_disk;
+mod kit;
 mod media;
 mod operator;
 mod way;

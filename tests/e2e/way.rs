@@ -90,6 +90,41 @@ async fn what_happened_can_be_watched(operations: &str) {
     }
 }
 
+/// The process that answers may serve no channel itself.
+async fn previews_show_what_each_channel_would_carry(api: &Api, widget: &str) {
+    let long = json!({"content": {"type": "text", "text": "word ".repeat(1000)}});
+    for (channel, parts) in [(widget, 1), ("telegram", 2)] {
+        let preview = api
+            .post(&format!("/v1/channels/{channel}/preview"), long.clone())
+            .await;
+        let shown = preview["parts"].as_array().map_or(0, Vec::len);
+        assert_eq!(shown, parts, "{channel}: {preview}");
+        let codes: Vec<&Value> = preview["degraded"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|change| &change["code"])
+            .collect();
+        let wanted = if parts > 1 {
+            vec!["text_split"]
+        } else {
+            vec![]
+        };
+        assert_eq!(codes, wanted, "{channel}");
+    }
+    let unsendable = json!({"content": {"type": "unsupported", "kind": "poll"}});
+    let (status, problem) = api
+        .call(
+            Method::POST,
+            &format!("/v1/channels/{widget}/preview"),
+            Some(unsendable),
+        )
+        .await
+        .expect("the API answers");
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+    assert_eq!(problem["code"], "unrenderable");
+}
+
 async fn go_the_whole_way(reach: &Reach<'_>) {
     let endpoint = Endpoint::start().await.expect("simulator");
     let created = reach
@@ -103,6 +138,7 @@ async fn go_the_whole_way(reach: &Reach<'_>) {
         .set_secret(created["secret"].as_str().expect("a secret"))
         .expect("a valid secret");
 
+    previews_show_what_each_channel_would_carry(reach.api, reach.widget).await;
     widget_both_ways(reach).await;
     telegram_both_ways(reach).await;
 

@@ -259,6 +259,8 @@ mod tests {
         MediaLinks::new(Secret::new(key), &settings, None)
     }
 
+    type Change<'a> = &'a dyn Fn(&mut Parts);
+
     struct Parts {
         organization: String,
         id: String,
@@ -324,7 +326,7 @@ mod tests {
             .1;
         let turned = |c: &str| if signature.ends_with(c) { "0" } else { "f" };
         let flipped = format!("e=1000000&s={}{}", &signature[..63], turned("f"));
-        let changed: [(&str, &dyn Fn(&mut Parts)); 13] = [
+        let changed: [(&str, Change<'_>); 13] = [
             ("other organization", &|p| {
                 p.organization = "umbrella".into()
             }),

@@ -99,6 +99,9 @@ pub struct MessageChangeFailed {
     pub message_id: MessageId,
     pub change: MessageChange,
     pub failure: Failure,
+    /// `seq` of the delivery that was refused: which of several changes it was. Absent: the latest of its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<i64>,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

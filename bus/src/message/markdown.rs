@@ -35,8 +35,9 @@ impl Reader {
         match event {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
-            Event::Text(words) | Event::InlineHtml(words) => self.push(&words),
-            Event::Html(words) => self.push(words.trim_end_matches('\n')),
+            Event::Text(words) | Event::InlineHtml(words) | Event::Html(words) => {
+                self.push(&words);
+            }
             Event::Code(words) => {
                 self.enter(Some(EntityKind::Code));
                 self.push(&words);
@@ -120,11 +121,13 @@ impl Reader {
                 self.separate(2);
             }
             TagEnd::CodeBlock => {
-                if self.text.ends_with('\n') {
-                    self.text.pop();
-                    self.length -= 1;
-                }
+                let begin = self.open.last().map_or(0, |(begin, _)| *begin);
+                self.end_line(begin);
                 self.leave();
+                self.separate(2);
+            }
+            TagEnd::HtmlBlock => {
+                self.end_line(0);
                 self.separate(2);
             }
             TagEnd::Item => {
@@ -137,8 +140,16 @@ impl Reader {
                 self.breaks = 0;
                 self.separate(if self.lists.is_empty() { 2 } else { 1 });
             }
-            TagEnd::Paragraph | TagEnd::HtmlBlock => self.separate(2),
+            TagEnd::Paragraph => self.separate(2),
             _ => {}
+        }
+    }
+
+    /// Takes the line break off the end of what began at a character.
+    fn end_line(&mut self, begin: u32) {
+        if self.length > begin && self.text.ends_with('\n') {
+            self.text.pop();
+            self.length -= 1;
         }
     }
 

@@ -10,7 +10,7 @@ use tributary_bus::{
         Carousel, ChoiceReply, Choices, ContactCard, ContactJoined, ContactLeft, ContactRead,
         ContactTyping, Content, Email, Failure, FailureCode, Inbound, Location, Media,
         MediaContent, MediaState, MessageContext, MessageDeleted, MessageEdited, MessageReacted,
-        MessageReceived, Origin, Raw, Status, Sticker, Template, Text, Unsupported,
+        MessageReceived, Origin, Profile, Raw, Status, Sticker, Template, Text, Unsupported,
     },
 };
 use url::Url;
@@ -72,25 +72,7 @@ impl Reader {
         let Event { id, from, what, .. } = event;
         let Tagged { kind, fields } = what;
         Ok(match kind.as_str() {
-            "message" => {
-                let message: Message = fit(fields)?;
-                check_reply(message.reply_to.as_deref())?;
-                Inbound::Received(Box::new(MessageReceived {
-                    message_id: MessageId::derived(&self.channel, &id),
-                    provider_id: id,
-                    contact: from.profile,
-                    content: self.content(message.content)?,
-                    reply_to: message.reply_to,
-                    sent_by: message.sent_by,
-                    context: MessageContext {
-                        attribution: message.attribution,
-                        ..MessageContext::default()
-                    },
-                    replayed: false,
-                    extra: kept(message.rest),
-                    origin,
-                }))
-            }
+            "message" => self.message(id, from.profile, fields, origin)?,
             "edit" => {
                 let edit: Edit = fit(fields)?;
                 check_id("message", &edit.message)?;
@@ -124,6 +106,32 @@ impl Reader {
             "typing" | "read" => presence(&kind, fields, origin)?,
             other => return Err(format!("type: {other:?} is none of {TYPES}")),
         })
+    }
+
+    fn message(
+        &self,
+        id: String,
+        contact: Profile,
+        fields: Map<String, Value>,
+        origin: Origin,
+    ) -> Result<Inbound, String> {
+        let message: Message = fit(fields)?;
+        check_reply(message.reply_to.as_deref())?;
+        Ok(Inbound::Received(Box::new(MessageReceived {
+            message_id: MessageId::derived(&self.channel, &id),
+            provider_id: id,
+            contact,
+            content: self.content(message.content)?,
+            reply_to: message.reply_to,
+            sent_by: message.sent_by,
+            context: MessageContext {
+                attribution: message.attribution,
+                ..MessageContext::default()
+            },
+            replayed: false,
+            extra: kept(message.rest),
+            origin,
+        })))
     }
 
     /// A type that we do not know is carried whole; one that we know must fit.
@@ -166,7 +174,7 @@ const TYPES: &str = "message, edit, delete, reaction, joined, left, typing, read
 fn passage(
     kind: &str,
     fields: Map<String, Value>,
-    contact: tributary_bus::message::Profile,
+    contact: Profile,
     origin: Origin,
 ) -> Result<Inbound, String> {
     if kind == "left" {

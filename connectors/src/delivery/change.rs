@@ -169,6 +169,7 @@ impl DeliveryHandler {
             to: change.to,
             message_id: change.message_id,
             change: change.kind,
+            seq: change.seq,
             asked_at: change.work.envelope.time.trunc_subsecs(3),
             failure,
         };

@@ -119,6 +119,8 @@ pub(super) struct Refused<'a> {
     pub to: &'a Address,
     pub message_id: MessageId,
     pub change: MessageChange,
+    /// `seq` of its delivery.
+    pub seq: i64,
     /// When the change was asked for, so that telling it again is the same event.
     pub asked_at: DateTime<Utc>,
     pub failure: Failure,
@@ -134,6 +136,7 @@ impl Refused<'_> {
             message_id: self.message_id,
             change: self.change,
             failure: self.failure,
+            seq: Some(self.seq),
             extra: Map::new(),
         })];
         events.extend(left);

@@ -236,3 +236,53 @@ fn make_room(attempt: u32) -> Outcome {
         reason: "bulk makes room for replies".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(recipient: &str) -> Address {
+        Address::from(recipient)
+    }
+
+    #[tokio::test]
+    async fn bulk_takes_half_of_the_places_and_comes_back_ever_later() {
+        let turns = Turns::new(4);
+        let bulk = async |attempt| turns.take(None, &to("1"), Priority::Bulk, attempt).await;
+        let first = bulk(1).await.map_err(|outcome| format!("{outcome:?}"));
+        let second = bulk(1).await.map_err(|outcome| format!("{outcome:?}"));
+        assert!(first.is_ok() && second.is_ok());
+        let mut waits = Vec::new();
+        for attempt in [1, 2, 7, 50] {
+            match bulk(attempt).await.err() {
+                Some(Outcome::Retry {
+                    after: Some(after), ..
+                }) => waits.push(after.as_secs()),
+                other => panic!("let through: {other:?}"),
+            }
+        }
+        assert_eq!(waits, [2, 4, 120, 120]);
+        let reply = turns.take(None, &to("2"), Priority::Reply, 1).await;
+        assert!(reply.is_ok(), "replies have the other half for themselves");
+        drop(first);
+        assert!(bulk(1).await.is_ok(), "a place was given back");
+    }
+
+    #[tokio::test]
+    async fn a_longer_wait_that_was_asked_for_is_not_shortened() {
+        let turns = Turns::new(4);
+        let (long, short) = (Duration::from_secs(60), Duration::from_secs(1));
+        for scope in [Scope::Recipient, Scope::Account] {
+            turns.hold(&to("1"), scope, long);
+            turns.hold(&to("1"), scope, short);
+            let held = turns.take(None, &to("1"), Priority::Reply, 1).await.err();
+            let after = match held {
+                Some(Outcome::Retry { after, .. } | Outcome::Pause { after, .. }) => after,
+                other => panic!("let through: {other:?}"),
+            };
+            assert!(after.is_some_and(|after| after > Duration::from_secs(50)));
+            assert!(!turns.is_free(&to("1")));
+            assert_eq!(turns.is_free(&to("2")), scope == Scope::Recipient);
+        }
+    }
+}

@@ -227,7 +227,7 @@ fn tell(
     if numbered {
         draft.note(
             DegradationCode::ChoicesNumbered,
-            format!("{} choices as a numbered list", choices.options.len()),
+            "choices sent as a numbered list",
         );
     } else {
         draft.note(DegradationCode::PutIntoWords, "choices written in the text");

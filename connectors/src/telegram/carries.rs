@@ -1,12 +1,9 @@
 //! What Telegram carries. Numbers from https://core.telegram.org/bots/api; what it does not document is what its open
 //! server does.
 
-use std::time::Duration;
-
 use super::outbound::{DATA_BYTES, Limits};
 use crate::{
-    Capabilities, CarouselLimits, ChoiceLimits, Markup, MediaLimit, MediaLimits, Receipts, Support,
-    TextLimit,
+    Capabilities, ChoiceLimits, Markup, MediaLimit, MediaLimits, Receipts, Support, TextLimit,
 };
 
 /// Longest text of one message. Counted after parsing of markup; UTF-16 units are the strictest reading.
@@ -18,7 +15,6 @@ const LABEL: TextLimit = TextLimit::Characters(64);
 const BUTTONS: usize = 100;
 /// Buttons of a keyboard; undocumented.
 const QUICK_REPLIES: usize = 300;
-const SESSION_WINDOW: Option<Duration> = None;
 
 /// What a bot carries; uploads as large as `limits` say.
 pub(super) fn capabilities(limits: Limits) -> Capabilities {
@@ -76,7 +72,7 @@ pub(super) fn capabilities(limits: Limits) -> Capabilities {
             call: Support::No,
             request: Support::Yes,
         }),
-        carousel: None::<CarouselLimits>,
+        carousel: None,
         location: Support::Yes,
         contact_card: Support::Yes,
         template: Support::No,
@@ -90,6 +86,6 @@ pub(super) fn capabilities(limits: Limits) -> Capabilities {
         read: Support::Yes,
         receipts: Receipts::None,
         idempotent: false,
-        session_window: SESSION_WINDOW,
+        session_window: None,
     }
 }

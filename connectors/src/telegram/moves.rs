@@ -200,3 +200,44 @@ fn readdress(event: &mut Inbound, origin: Option<i64>) {
         origin.address = Place::chat(old).address();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::testing::{Kind, database};
+
+    const GROUP: i64 = -4_000_111_222;
+    const SUPERGROUP: i64 = -1_002_000_333_444;
+
+    async fn another_process_knows(kind: Kind) {
+        let dir = TempDir::new().expect("a temporary folder");
+        let database = database(kind, &dir).await;
+        let process = |channel: &str| Moves::new(ChannelId::from(channel), Some(database.clone()));
+        let first = process("shop");
+        assert_eq!(first.target(GROUP).await, GROUP);
+        first.learn(GROUP, SUPERGROUP).await;
+        first.learn(GROUP, SUPERGROUP).await;
+        assert_eq!(first.target(GROUP).await, SUPERGROUP);
+        let second = process("shop");
+        assert_eq!(second.target(GROUP).await, SUPERGROUP);
+        let origin = second.origin(SUPERGROUP).await.expect("the table answers");
+        assert_eq!(origin, Some(GROUP));
+        // Another bot in the same group has a table of its own.
+        assert_eq!(process("other").target(GROUP).await, GROUP);
+        for never in [5_550_001_111, SUPERGROUP] {
+            assert_eq!(second.target(never).await, never);
+        }
+    }
+
+    #[tokio::test]
+    async fn another_process_knows_on_sqlite() {
+        another_process_knows(Kind::Sqlite).await;
+    }
+
+    #[tokio::test]
+    async fn another_process_knows_on_postgres() {
+        another_process_knows(Kind::Postgres).await;
+    }
+}

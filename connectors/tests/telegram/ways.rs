@@ -175,11 +175,10 @@ async fn changes_come_over_the_lane() {
         provider_ids: provider_ids.clone(),
         content: Content::text("Yes"),
     });
-    let patience = |what: &str| format!("{what} in time");
     olena
         .wait_until_sees(PATIENCE, |chat| chat.texts() == ["Is it ready?", "Yes"])
         .await
-        .expect(&patience("changed"));
+        .expect("changed in time");
     put!(DeliveryReact {
         message_id: MessageId::generate(),
         provider_id: format!("{TO}:{asked}"),
@@ -193,7 +192,7 @@ async fn changes_come_over_the_lane() {
     olena
         .wait_until_sees(PATIENCE, |chat| chat.texts() == ["Is it ready?"])
         .await
-        .expect(&patience("deleted"));
+        .expect("deleted in time");
     stage
         .until("the reaction and the typing", || {
             let changes = |kind| !stage.telegram.changes_of(kind).is_empty();

@@ -62,6 +62,14 @@ codes! {
         "the contact has blocked or left the channel";
     ChannelRemoved = "channel_removed", CONFLICT, "Channel is not configured",
         "the channel of this conversation is no longer configured";
+    MessageNotOurs = "message_not_ours", CONFLICT, "Message is the contact's",
+        "only what was sent to the contact can be edited or deleted";
+    MessageNotSent = "message_not_sent", CONFLICT, "Message was not sent",
+        "the channel does not know the message: it was not sent (yet), or the channel gave it no id";
+    MessageDeleted = "message_deleted", CONFLICT, "Message was deleted",
+        "the message was deleted and cannot be changed any more";
+    NothingToRead = "nothing_to_read", CONFLICT, "There is nothing to read",
+        "the contact has written nothing in this conversation";
     LimitReached = "limit_reached", CONFLICT, "Limit reached",
         "the organization has as many of these as it may have";
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "Request body is too large",
@@ -74,6 +82,8 @@ codes! {
         "a path, query or header parameter is wrong; `errors` names it";
     IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY, "Idempotency key was used before",
         "this Idempotency-Key was used for another request; take a new one";
+    Unrenderable = "unrenderable", UNPROCESSABLE_ENTITY, "Channel cannot carry this content",
+        "the channel can never carry this content in any form; `detail` says why";
     RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests",
         "too many requests with this API key; repeat after Retry-After";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Internal error",

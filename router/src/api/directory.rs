@@ -82,6 +82,6 @@ pub async fn get_contact(
     Id(id): Id<ContactId>,
 ) -> Result<Json<Contact>, Problem> {
     let view = state.store().contact(&organization, id).await?;
-    view.map(|view| Json(view.into()))
+    view.map(|view| Json(state.links().contact(&organization, view).into()))
         .ok_or_else(|| Problem::not_found("contact"))
 }

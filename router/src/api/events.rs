@@ -38,7 +38,7 @@ pub struct EventsQuery {
 /// Some events, in the order in which they were published.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventPage {
-    /// CloudEvents 1.0 documents, exactly as endpoints get them.
+    /// CloudEvents 1.0 documents, exactly as endpoints get them. Links to media of the store are made anew each time.
     #[schema(value_type = Vec<CloudEvent>)]
     items: Vec<Box<RawValue>>,
     /// Pass it as `after`, at once when `more` is true, else some time later. Opaque; it never expires, and never
@@ -120,8 +120,9 @@ pub async fn list_events(
         }
         let kind: Kind = serde_json::from_str(&row.envelope).map_err(corrupt)?;
         if filter.matches(&filter.organization, &kind.kind) {
-            page.items
-                .push(RawValue::from_string(row.envelope).map_err(corrupt)?);
+            let event = state.links().event(&filter.organization, row.envelope);
+            let event = event.and_then(RawValue::from_string).map_err(corrupt)?;
+            page.items.push(event);
         }
         page.next = row.position.0.to_string();
     }

@@ -2,25 +2,24 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tributary_bus::{
     AgentId, ConversationId, MessageId,
-    message::{self, Author},
+    message::{Author, Content, Priority},
 };
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     ApiState,
     auth::Caller,
+    content::sendable,
     extract::{Body, Id, IdempotencyKey, Limit, Parameters},
     page::{Page, cursor},
     problem::Problem,
     views::Message,
 };
 use crate::store::{Idempotency, NewMessage, Order};
-
-/// Longest text of one message, in characters (Unicode scalar values). Channels split what is too long for them.
-const TEXT_LIMIT: usize = 10_000;
 
 /// Which messages.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -49,10 +48,11 @@ enum OrderBy {
 }
 
 /// A message to be sent.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SendMessage {
-    content: SendContent,
+    #[schema(value_type = Object)]
+    content: Map<String, Value>,
     /// The agent who writes; without it the message is from the API.
     #[serde(default)]
     #[schema(value_type = Option<uuid::Uuid>)]
@@ -61,25 +61,28 @@ pub struct SendMessage {
     #[serde(default)]
     #[schema(value_type = Option<uuid::Uuid>)]
     reply_to: Option<MessageId>,
+    #[serde(default)]
+    #[schema(inline)]
+    priority: SendPriority,
 }
 
-/// What a message says.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum SendContent {
-    /// Plain text.
-    Text {
-        /// 1 to 10,000 characters, not only spaces. What is too long for a channel is sent in parts.
-        #[schema(min_length = 1, max_length = 10000, example = "Hello, how can I help?")]
-        text: String,
-    },
+/// What goes first where a channel is at its limit: `reply` (the default), somebody waits for it; then `bulk`, one of many.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum SendPriority {
+    #[default]
+    Reply,
+    Bulk,
 }
 
-/// Hides the words.
-impl std::fmt::Debug for SendContent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SendContent")
-    }
+/// What decides whether two requests ask for the same.
+#[derive(Serialize)]
+struct Asked<'a> {
+    conversation: ConversationId,
+    content: &'a Content,
+    agent_id: Option<AgentId>,
+    reply_to: Option<MessageId>,
+    priority: SendPriority,
 }
 
 /// List messages
@@ -104,14 +107,18 @@ pub async fn list_messages(
     if rows.is_empty() && store.conversation(&organization, id).await?.is_none() {
         return Err(Problem::not_found("conversation"));
     }
-    Ok(Json(Page::new(rows, query.limit, |view| {
+    let linked = rows
+        .into_iter()
+        .map(|view| state.links().message(&organization, view));
+    Ok(Json(Page::new(linked.collect(), query.limit, |view| {
         view.seq.to_string()
     })))
 }
 
 /// Send a message
 ///
-/// Accepted and stored, it is `queued`; its way to the contact is told by `message.status_changed` events. With an
+/// Any content that makes sense to send: text, media by `url` or `media_id`, choices, and so on. What the channel cannot carry is
+/// brought into a form that it can, and `degraded` says how. Accepted and stored, it is `queued`; its way to the contact is told by `message.status_changed` events. With an
 /// `Idempotency-Key` a repeated request is answered with the message that was accepted first, as it stands now; keys are
 /// remembered for at least 24 hours. Without one a repeated request is another message.
 #[utoipa::path(
@@ -132,21 +139,33 @@ pub async fn send_message(
     IdempotencyKey(key): IdempotencyKey,
     Body(request): Body<SendMessage>,
 ) -> Result<(StatusCode, Json<Message>), Problem> {
+    let content = sendable(request.content)?;
+    let asked = Asked {
+        conversation: id,
+        content: &content,
+        agent_id: request.agent_id,
+        reply_to: request.reply_to,
+        priority: request.priority,
+    };
     let idempotency = key
-        .map(|key| fingerprint(id, &request).map(|request| Idempotency { key, request }))
+        .map(|key| fingerprint(&asked).map(|request| Idempotency { key, request }))
         .transpose()?;
-    let SendContent::Text { text } = request.content;
     let new = NewMessage {
-        organization,
+        organization: organization.clone(),
         conversation: id,
         author: request
             .agent_id
             .map_or(Author::Api, |id| Author::Agent { id }),
-        content: message::Content::text(checked_text(text)?),
+        content,
         reply_to: request.reply_to,
+        priority: match request.priority {
+            SendPriority::Reply => Priority::Reply,
+            SendPriority::Bulk => Priority::Bulk,
+        },
         idempotency,
     };
     let view = state.store().send_message(new).await?;
+    let view = state.links().message(&organization, view);
     Ok((StatusCode::CREATED, Json(view.into())))
 }
 
@@ -158,30 +177,12 @@ pub async fn get_message(
     Id(id): Id<MessageId>,
 ) -> Result<Json<Message>, Problem> {
     let view = state.store().message(&organization, id).await?;
-    view.map(|view| Json(view.into()))
+    view.map(|view| Json(state.links().message(&organization, view).into()))
         .ok_or_else(|| Problem::not_found("message"))
 }
 
 /// SHA-256 of what is asked for, however it was spelled in JSON.
-fn fingerprint(conversation: ConversationId, request: &SendMessage) -> Result<Vec<u8>, Problem> {
-    let canonical =
-        serde_json::to_vec(&(conversation, request)).map_err(|_| Problem::internal())?;
+fn fingerprint(asked: &Asked<'_>) -> Result<Vec<u8>, Problem> {
+    let canonical = serde_json::to_vec(asked).map_err(|_| Problem::internal())?;
     Ok(Sha256::digest(&canonical).to_vec())
-}
-
-fn checked_text(text: String) -> Result<String, Problem> {
-    let at = "content.text";
-    if text.trim().is_empty() {
-        return Err(Problem::field(at, "must not be empty or only spaces"));
-    }
-    if text.chars().count() > TEXT_LIMIT {
-        return Err(Problem::field(
-            at,
-            format!("must have at most {TEXT_LIMIT} characters"),
-        ));
-    }
-    if text.contains('\0') {
-        return Err(Problem::field(at, "must not contain the character U+0000"));
-    }
-    Ok(text)
 }

@@ -8,7 +8,9 @@ mod agents;
 mod api_keys;
 mod around;
 mod auth;
+mod changes;
 mod code;
+mod content;
 mod conversations;
 mod directory;
 mod endpoints;
@@ -19,15 +21,13 @@ mod message_log;
 mod messages;
 mod openapi;
 mod page;
+mod presence;
+mod preview;
 mod problem;
 mod serve;
 mod views;
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -51,8 +51,9 @@ use utoipa_swagger_ui::SwaggerUi;
 pub use auth::Rate;
 pub use message_log::{MessageLog, ProviderCall};
 pub use openapi::document as openapi_document;
+pub use preview::{Preview, Previewed};
 
-use crate::store::Store;
+use crate::{MediaLinks, links::Links, store::Store};
 
 /// Requests that run at once; further ones are answered 503.
 const IN_FLIGHT_LIMIT: usize = 512;
@@ -61,97 +62,120 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the API works with. Cheap to clone.
 #[derive(Clone)]
-pub struct ApiState(Arc<Shared>);
+pub struct ApiState {
+    shared: Arc<Shared>,
+    links: Links,
+}
+
+/// What the API offers beyond the store, where the process has it.
+#[derive(Clone, Default)]
+pub struct Extras {
+    /// The channel log; without it no message has one.
+    pub message_log: Option<Arc<dyn MessageLog>>,
+    /// What channels would make of a content; without it no channel has a preview.
+    pub preview: Option<Arc<dyn Preview>>,
+    /// Where media is kept; without it uploads are refused.
+    pub media: Option<MediaService>,
+}
 
 struct Shared {
     store: Store,
     bus: Arc<dyn Bus>,
     guard: Guard,
-    message_log: Option<Arc<dyn MessageLog>>,
+    extras: Extras,
     limiter: auth::KeyLimiter,
     in_flight: Semaphore,
     settings: tributary_config::Api,
-    media: OnceLock<MediaService>,
     uploads: Semaphore,
     upload_limits: Limits,
 }
 
 impl ApiState {
     /// The API over a migrated store; `rate` bounds each API key.
-    pub fn new(store: Store, bus: Arc<dyn Bus>, settings: &Settings, rate: Rate) -> Self {
-        Self(Arc::new(Shared {
+    pub fn new(
+        store: Store,
+        bus: Arc<dyn Bus>,
+        settings: &Settings,
+        rate: Rate,
+        extras: Extras,
+    ) -> Self {
+        let links = match &extras.media {
+            Some(media) => Links::new(Arc::new(media.links.clone())),
+            None => Links::default(),
+        };
+        let shared = Shared {
             store,
             bus,
             guard: Guard::new(&settings.webhooks.allow_internal),
-            message_log: None,
+            extras,
             limiter: auth::KeyLimiter::new(rate),
             in_flight: Semaphore::new(IN_FLIGHT_LIMIT),
             settings: settings.api.clone(),
-            media: OnceLock::new(),
             uploads: Semaphore::new(media::UPLOADS_LIMIT),
             upload_limits: Limits {
                 size: settings.media.size_limit,
                 deadline: settings.media.fetch_deadline,
             },
-        }))
+        };
+        Self {
+            shared: Arc::new(shared),
+            links,
+        }
     }
 
-    /// The same API, which can show the channel log. Asked before the state is cloned.
+    /// The same, with other links to media in its answers than those of its media service.
     #[must_use]
-    pub fn with_message_log(mut self, log: Arc<dyn MessageLog>) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.0) {
-            shared.message_log = Some(log);
-        }
+    pub fn with_media_links(mut self, links: Arc<dyn MediaLinks>) -> Self {
+        self.links = Links::new(links);
         self
     }
 
-    /// Where media is kept; without it uploads are refused. Only the first call counts.
-    #[must_use]
-    pub fn with_media(self, media: Option<MediaService>) -> Self {
-        if let Some(media) = media {
-            self.0.media.get_or_init(|| media);
-        }
-        self
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
+    fn preview(&self) -> Option<&dyn Preview> {
+        self.shared.extras.preview.as_deref()
     }
 
     fn message_log(&self) -> Option<&dyn MessageLog> {
-        self.0.message_log.as_deref()
+        self.shared.extras.message_log.as_deref()
     }
 
     fn media(&self) -> Option<&MediaService> {
-        self.0.media.get()
+        self.shared.extras.media.as_ref()
     }
 
     fn uploads(&self) -> &Semaphore {
-        &self.0.uploads
+        &self.shared.uploads
     }
 
     fn upload_limits(&self) -> Limits {
-        self.0.upload_limits
+        self.shared.upload_limits
     }
 
     fn store(&self) -> &Store {
-        &self.0.store
+        &self.shared.store
     }
 
     fn bus(&self) -> &dyn Bus {
-        self.0.bus.as_ref()
+        self.shared.bus.as_ref()
     }
 
     fn guard(&self) -> &Guard {
-        &self.0.guard
+        &self.shared.guard
     }
 
     fn limiter(&self) -> &auth::KeyLimiter {
-        &self.0.limiter
+        &self.shared.limiter
     }
 
     fn in_flight(&self) -> &Semaphore {
-        &self.0.in_flight
+        &self.shared.in_flight
     }
 
     fn request_deadline(&self) -> Duration {
-        self.0.settings.request_deadline
+        self.shared.settings.request_deadline
     }
 }
 
@@ -188,6 +212,7 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         .routes(routes!(api_keys::revoke_api_key))
         .routes(routes!(directory::list_channels))
         .routes(routes!(directory::get_channel))
+        .routes(routes!(preview::preview_message))
         .routes(routes!(agents::list_agents, agents::create_agent))
         .routes(routes!(agents::get_agent, agents::change_agent))
         .routes(routes!(directory::get_contact))
@@ -196,8 +221,15 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         .routes(routes!(conversations::close_conversation))
         .routes(routes!(conversations::reopen_conversation))
         .routes(routes!(conversations::assign_conversation))
+        .routes(routes!(presence::show_typing))
+        .routes(routes!(presence::mark_read))
         .routes(routes!(messages::list_messages, messages::send_message))
-        .routes(routes!(messages::get_message))
+        .routes(routes!(
+            messages::get_message,
+            changes::edit_message,
+            changes::delete_message
+        ))
+        .routes(routes!(changes::set_reactions))
         .routes(routes!(message_log::get_message_log))
         .routes(routes!(media::upload_media))
         .routes(routes!(media::get_media))
@@ -211,14 +243,14 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
 }
 
 fn router(state: ApiState) -> Router {
-    let document = openapi::document(state.0.settings.public_url.as_ref());
+    let document = openapi::document(state.shared.settings.public_url.as_ref());
     let docs = SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document);
     Router::from(routes_of_the_api())
         .route("/", get(async || Redirect::temporary("/docs/")))
         .route("/media/{organization}/{id}/{name}", any(media::open_link))
         .merge(docs)
         .layer(CatchPanicLayer::custom(around::panicked))
-        .layer(DefaultBodyLimit::max(state.0.settings.body_limit))
+        .layer(DefaultBodyLimit::max(state.shared.settings.body_limit))
         .layer(from_fn_with_state(state.clone(), around::around))
         .with_state(state)
 }

@@ -9,6 +9,7 @@ use utoipa::{
 };
 
 use super::{
+    content::SENDABLE,
     problem::{Code, PROBLEM_JSON, Problem},
     views::schemas_of_the_bus,
 };
@@ -77,6 +78,12 @@ fn complete_schemas(document: &mut Value) {
     if let Some(stored) = schemas.get_mut("StoredMedia") {
         stored["properties"]["media"] = reference("schemas", "Media");
     }
+    if let Some(sendable) = schemas.get("Content").map(sendable) {
+        schemas.insert("SendableContent".to_owned(), sendable);
+        for request in ["SendMessage", "EditMessage"] {
+            schemas[request]["properties"]["content"] = reference("schemas", "SendableContent");
+        }
+    }
     for (name, schema) in schemas.iter_mut() {
         // utoipa writes the items out in every page; a reference says the same once.
         if let Some(item) = name.strip_prefix("Page_") {
@@ -95,6 +102,35 @@ fn complete_schemas(document: &mut Value) {
             rows.collect::<String>()
         )
         .into();
+    }
+}
+
+/// The contents of the bus that can be sent.
+fn sendable(content: &Value) -> Value {
+    let mut variants = Vec::new();
+    collect_variants(content, &mut variants);
+    json!({
+        "description": "What can be sent. Media is named by `url` (http or https) or by `media_id`; what channels tell of it \
+            (`state`, `source`, `sha256`, `failure`) is refused. Texts have at most 10,000 characters, emails 100,000; \
+            `choices` 1 to 50 options with unique ids, a carousel 1 to 20 cards of at most 10 options, an email at most 20 \
+            attachments.",
+        "oneOf": variants,
+    })
+}
+
+/// The variants with a `type` that can be sent, wherever they are within a union.
+fn collect_variants(schema: &Value, into: &mut Vec<Value>) {
+    let kind = schema
+        .pointer("/properties/type/const")
+        .and_then(Value::as_str);
+    if kind.is_some_and(|kind| SENDABLE.contains(&kind)) {
+        into.push(schema.clone());
+        return;
+    }
+    for union in ["anyOf", "oneOf"] {
+        for variant in schema[union].as_array().into_iter().flatten() {
+            collect_variants(variant, into);
+        }
     }
 }
 
@@ -160,6 +196,7 @@ const COMMON: &[(&str, &[Code])] = &[
             Code::InvalidBody,
             Code::InvalidParameter,
             Code::IdempotencyKeyReused,
+            Code::Unrenderable,
         ],
     ),
     ("RateLimited", &[Code::RateLimited]),
@@ -172,6 +209,30 @@ fn conflicts(operation: &str) -> &'static [Code] {
     match operation {
         "send_message" => &[
             Code::ConversationClosed,
+            Code::ContactBlocked,
+            Code::ChannelRemoved,
+        ],
+        "preview_message" => &[Code::ChannelRemoved],
+        "edit_message" | "delete_message" => &[
+            Code::MessageNotOurs,
+            Code::MessageNotSent,
+            Code::MessageDeleted,
+            Code::ContactBlocked,
+            Code::ChannelRemoved,
+        ],
+        "set_reactions" => &[
+            Code::MessageNotSent,
+            Code::MessageDeleted,
+            Code::ContactBlocked,
+            Code::ChannelRemoved,
+        ],
+        "show_typing" => &[
+            Code::ConversationClosed,
+            Code::ContactBlocked,
+            Code::ChannelRemoved,
+        ],
+        "mark_read" => &[
+            Code::NothingToRead,
             Code::ContactBlocked,
             Code::ChannelRemoved,
         ],

@@ -151,6 +151,10 @@ impl From<StoreError> for Problem {
             StoreError::AnotherOpen => return Self::of(Code::ConversationOpen),
             StoreError::Blocked => return Self::of(Code::ContactBlocked),
             StoreError::ChannelRemoved(_) => return Self::of(Code::ChannelRemoved),
+            StoreError::NotOurs => return Self::of(Code::MessageNotOurs),
+            StoreError::NotSent => return Self::of(Code::MessageNotSent),
+            StoreError::Deleted => return Self::of(Code::MessageDeleted),
+            StoreError::NothingToRead => return Self::of(Code::NothingToRead),
             StoreError::IdempotencyMismatch => return Self::of(Code::IdempotencyKeyReused),
             StoreError::Database(_)
             | StoreError::Deadline(_)

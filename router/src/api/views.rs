@@ -5,12 +5,13 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tributary_bus::message::{ContactView, ConversationView, MessageView};
+use tributary_bus::message::{self, ContactView, ConversationView, MessageView};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{ObjectBuilder, RefOr, Schema},
 };
 
+use super::preview::Previewed;
 use crate::store::{self, AgentRow, ChannelRow, OrganizationRow};
 
 macro_rules! view_of_the_bus {
@@ -49,6 +50,14 @@ view_of_the_bus!(
     /// A message.
     Message(MessageView)
 );
+view_of_the_bus!(
+    /// What a message says.
+    Content(message::Content)
+);
+view_of_the_bus!(
+    /// What a channel makes of a content.
+    Preview(Previewed)
+);
 
 /// The schemas of the views above and of all they mention, under the names they have in the OpenAPI document.
 pub fn schemas_of_the_bus() -> Map<String, Value> {
@@ -69,6 +78,7 @@ pub fn schemas_of_the_bus() -> Map<String, Value> {
         "Message".to_owned(),
         schema_of::<MessageView>(&mut generator),
     );
+    schemas.insert("Preview".to_owned(), schema_of::<Previewed>(&mut generator));
     schemas.extend(generator.take_definitions(true));
     schemas
 }
@@ -102,7 +112,26 @@ pub struct Channel {
     #[schema(example = "telegram")]
     pub kind: String,
     pub name: String,
+    /// How it is doing, by its own word; `null` before its first report.
+    #[schema(required)]
+    pub health: Option<ChannelHealth>,
     pub created_at: DateTime<Utc>,
+}
+
+/// How a channel account is doing.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChannelHealth {
+    /// `starting`, `ok`, `degraded` (it works, and not as it should), `down` (it is tried again) or `misconfigured` (a
+    /// person must act).
+    #[schema(example = "misconfigured")]
+    pub state: String,
+    /// For a person: what happened.
+    #[schema(example = "token rejected by provider (401)")]
+    pub reason: String,
+    /// For a person: what to do about it.
+    #[schema(required)]
+    pub action: Option<String>,
+    pub since: DateTime<Utc>,
 }
 
 /// A human who answers.
@@ -161,6 +190,15 @@ impl From<ChannelRow> for Channel {
             id: row.id.0,
             kind: row.kind,
             name: row.name,
+            health: row
+                .health_state
+                .zip(row.health_since)
+                .map(|(state, since)| ChannelHealth {
+                    state,
+                    reason: row.health_reason.unwrap_or_default(),
+                    action: row.health_action,
+                    since,
+                }),
             created_at: row.created_at,
         }
     }

@@ -1,66 +1,17 @@
 //! Whom and what an event is about: the contact, its open conversation, a message.
 
 use tributary_bus::{
-    ContactId, ConversationId, Lane, MessageId, OrganizationId,
-    message::{ContactView, ConversationState, ConversationView, Direction, Origin, Profile},
+    ChannelId, ContactId, ConversationId, Lane, MessageId, OrganizationId,
+    message::{ContactView, ConversationState, ConversationView, Origin},
 };
 
 use super::{
     snapshot::Entry,
-    steps::{Decision, Found, Opened},
+    steps::{Decision, Opened},
 };
-use crate::model::{Contact, Conversation, Message};
+use crate::model::{Conversation, Message};
 
 impl Decision<'_> {
-    /// The contact of an origin, known or new, with what is told about it now.
-    pub fn contact(
-        &mut self,
-        organization: &OrganizationId,
-        origin: &Origin,
-        profile: &Profile,
-        blocked: bool,
-    ) -> (ContactView, Found) {
-        let key = (origin.channel_id.clone(), origin.address.clone());
-        let Some(entry) = self.snapshot.contacts.get_mut(&key) else {
-            let contact = Contact {
-                organization: organization.clone(),
-                username: profile.username.clone(),
-                view: ContactView {
-                    id: ContactId((self.policy.new_id)()),
-                    channel_id: origin.channel_id.clone(),
-                    address: origin.address.clone(),
-                    name: profile.name.clone(),
-                    locale: profile.locale.clone(),
-                    username: None,
-                    avatar: None,
-                    identifiers: Vec::new(),
-                    first_touch: None,
-                    last_touch: None,
-                    blocked,
-                    created_at: self.now,
-                },
-            };
-            let view = contact.view.clone();
-            self.snapshot.contacts.insert(key, Entry::new(contact));
-            return (view, Found::New);
-        };
-        let mut told = entry.value.clone();
-        told.view.blocked = blocked;
-        // What a channel does not tell this time stays as it was.
-        told.view.name = profile.name.clone().or(told.view.name);
-        told.view.locale = profile.locale.clone().or(told.view.locale);
-        told.username = profile.username.clone().or(told.username);
-        let found = if told.view == entry.value.view {
-            Found::Same
-        } else {
-            Found::Changed
-        };
-        if told != entry.value {
-            *entry.edit() = told;
-        }
-        (entry.value.view.clone(), found)
-    }
-
     /// The contact's open conversation, if there is one.
     pub fn open_now(&self, contact: ContactId) -> Option<ConversationId> {
         let id = self.snapshot.current.get(&contact)?;
@@ -89,30 +40,72 @@ impl Decision<'_> {
                 return (id, Opened::Again);
             }
         }
-        let conversation = Conversation {
+        let mut conversation = self.new_conversation(organization, contact, origin);
+        conversation.wait(self.now);
+        self.changes.waiting.insert(organization.clone());
+        (self.add(conversation), Opened::New)
+    }
+
+    /// Where a message of the account's owner belongs: it makes nobody wait for an agent. Without an open conversation that
+    /// is the latest, or a new one, which stays closed; an answer of the contact within the window reopens it.
+    pub fn home(
+        &mut self,
+        organization: &OrganizationId,
+        contact: &ContactView,
+        origin: &Origin,
+    ) -> (ConversationId, Opened) {
+        let latest = self.snapshot.current.get(&contact.id);
+        let latest = latest.and_then(|id| self.snapshot.conversations.get_mut(id));
+        if let Some(entry) = latest {
+            let id = entry.value.view.id;
+            let closed_for = entry.value.closed_at.map(|at| self.now - at);
+            if entry.value.view.state != ConversationState::Closed {
+                return (id, Opened::Already);
+            }
+            if closed_for.is_some_and(|time| time <= self.policy.reopen_window) {
+                entry.edit().closed_at = Some(self.now);
+                return (id, Opened::Already);
+            }
+        }
+        let mut conversation = self.new_conversation(organization, contact, origin);
+        conversation.closed_at = Some(self.now);
+        (self.add(conversation), Opened::New)
+    }
+
+    fn new_conversation(
+        &self,
+        organization: &OrganizationId,
+        contact: &ContactView,
+        origin: &Origin,
+    ) -> Conversation {
+        Conversation {
             organization: organization.clone(),
             shard: self.shard(origin),
-            waiting_since: Some(self.now),
+            waiting_since: None,
             queued: false,
             closed_at: None,
+            question: None,
             view: ConversationView {
                 id: ConversationId((self.policy.new_id)()),
                 channel_id: origin.channel_id.clone(),
                 contact_id: contact.id,
-                state: ConversationState::Waiting,
+                state: ConversationState::Closed,
                 agent_id: None,
                 seq: 0,
                 created_at: self.now,
                 updated_at: self.now,
             },
-        };
+        }
+    }
+
+    fn add(&mut self, conversation: Conversation) -> ConversationId {
         let id = conversation.view.id;
-        self.snapshot.current.insert(contact.id, id);
+        let contact = conversation.view.contact_id;
+        self.snapshot.current.insert(contact, id);
         self.snapshot
             .conversations
             .insert(id, Entry::new(conversation));
-        self.changes.waiting.insert(organization.clone());
-        (id, Opened::New)
+        id
     }
 
     /// A message by its id, if it belongs to the channel that names it.
@@ -121,13 +114,35 @@ impl Decision<'_> {
         (entry.value.view.channel_id == origin.channel_id).then_some(entry)
     }
 
-    pub fn inbound_message(
+    /// A message that came over the channel: of a contact, or of the account's owner.
+    pub fn message_of_channel(
         &mut self,
         id: MessageId,
         origin: &Origin,
     ) -> Option<&mut Entry<Message>> {
         self.message(id, origin)
-            .filter(|entry| entry.value.view.direction == Direction::Inbound)
+            .filter(|entry| entry.value.came_over_the_channel())
+    }
+
+    /// The message that a provider's id names: a part of one of ours, or one that came over the channel.
+    pub fn referenced(&self, channel: &ChannelId, provider_id: &str) -> Option<MessageId> {
+        let key = (channel.clone(), provider_id.to_owned());
+        let part = self.snapshot.parts.get(&key).copied();
+        part.or_else(|| {
+            let id = MessageId::derived(channel, provider_id);
+            self.snapshot.stored.contains_key(&id).then_some(id)
+        })
+    }
+
+    /// The message of this contact that a provider's id names.
+    pub fn referenced_by(
+        &self,
+        contact: ContactId,
+        channel: &ChannelId,
+        provider_id: &str,
+    ) -> Option<MessageId> {
+        let id = self.referenced(channel, provider_id)?;
+        (self.snapshot.stored.get(&id) == Some(&contact)).then_some(id)
     }
 
     pub fn shard(&self, origin: &Origin) -> u16 {

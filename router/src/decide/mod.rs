@@ -5,9 +5,14 @@
 //! that conversation (subject and `sequence`); those of a contact without one have the contact as subject and no
 //! sequence; those of a channel account have the channel.
 
+mod answers;
+mod changes;
+mod contacts;
 mod find;
 pub(crate) mod matching;
+mod messages;
 mod snapshot;
+mod statuses;
 mod steps;
 mod tell;
 #[cfg(test)]
@@ -19,12 +24,12 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tributary_bus::{
-    ChannelId, EnvelopeError, EventId, OrganizationId,
+    ChannelId, EnvelopeError, EventId, MessageId, OrganizationId,
     message::{Inbound, Raw},
 };
 use uuid::Uuid;
 
-use crate::model::Outgoing;
+use crate::model::{Outgoing, PartId};
 
 /// An event that came over an inbound lane, read and checked for itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +90,10 @@ pub(crate) struct Changes {
     /// Events that must not take effect again.
     pub seen: Vec<(Uuid, OrganizationId)>,
     pub raw: Vec<RawPayload>,
+    /// The provider's ids of parts that became known.
+    pub parts: Vec<PartId>,
+    /// Messages that took up what came before them.
+    pub caught_up: Vec<MessageId>,
     /// Organizations where a conversation began to wait.
     pub waiting: BTreeSet<OrganizationId>,
 }

@@ -6,7 +6,7 @@ use tributary_bus::{
     Address, ChannelId, ContactId, ConversationId, EventId, MessageId, OrganizationId,
 };
 
-use crate::model::{Contact, Conversation, Message};
+use crate::model::{Contact, Conversation, Early, Health, Message};
 
 /// A value and whether it must be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,10 +54,16 @@ pub(crate) struct Snapshot {
     /// The open conversation of each contact, or else the latest one.
     pub current: HashMap<ContactId, ConversationId>,
     pub conversations: BTreeMap<ConversationId, Entry<Conversation>>,
-    /// Messages that statuses, edits and deletions are about, and the new ones.
+    /// Messages that something is told about (statuses, edits, reactions, what was read), open questions, and the new ones.
     pub messages: BTreeMap<MessageId, Entry<Message>>,
-    /// Ids of received messages that are stored already.
-    pub stored: HashSet<MessageId>,
+    /// The messages named by the batch that are stored already, and whose they are.
+    pub stored: HashMap<MessageId, ContactId>,
+    /// The provider's ids named by the batch that are of a part of a message of ours.
+    pub parts: HashMap<(ChannelId, String), MessageId>,
+    /// Changes that came before the messages of the batch, or are kept until theirs come.
+    pub early: BTreeMap<MessageId, Entry<Early>>,
+    /// What was known of the channels that report how they are doing.
+    pub health: BTreeMap<ChannelId, Entry<Health>>,
     /// Events that took effect already.
     pub seen: HashSet<EventId>,
 }

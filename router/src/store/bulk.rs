@@ -219,7 +219,7 @@ pub(crate) fn for_database(tx: &Tx, statement: &str) -> String {
 }
 
 /// A list of ids as SQLite reads it.
-fn id_list(ids: &[Uuid]) -> String {
+pub(crate) fn id_list(ids: &[Uuid]) -> String {
     let list: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
     serde_json::json!(list).to_string()
 }

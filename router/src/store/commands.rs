@@ -35,6 +35,7 @@ pub struct NewMessage {
     pub content: Content,
     /// The message of the same conversation that this one answers.
     pub reply_to: Option<MessageId>,
+    pub priority: Priority,
     pub idempotency: Option<Idempotency>,
 }
 
@@ -68,7 +69,7 @@ impl Store {
             && let Some(first) = reserve(&mut tx, &new.organization, idempotency, id, now).await?
         {
             let message = message_of(&mut tx, &new.organization, first).await?;
-            return Ok((message.view, BTreeSet::new()));
+            return Ok((message.shown(), BTreeSet::new()));
         }
         if let Author::Agent { id } = &new.author {
             agents::require(&mut tx, &new.organization, *id).await?;
@@ -85,8 +86,9 @@ impl Store {
         conversation.advance(now);
         let message = Message {
             organization: new.organization,
-            provider_id: None,
+            provider_ids: Vec::new(),
             reply_to: reply_to.flatten(),
+            undo: Vec::new(),
             view: MessageView {
                 id,
                 conversation_id: conversation.view.id,
@@ -99,7 +101,7 @@ impl Store {
                 uncertain: false,
                 failure: None,
                 degraded: Vec::new(),
-                reply_to: None,
+                reply_to: new.reply_to,
                 context: MessageContext::default(),
                 reactions: Vec::new(),
                 edited_at: None,
@@ -108,7 +110,7 @@ impl Store {
                 created_at: now,
             },
         };
-        let outgoing = outgoing_of(&conversation, &contact, &message, now)?;
+        let outgoing = outgoing_of(&conversation, &contact, &message, new.priority)?;
         rows::messages(&[&message])?.insert(&mut tx, "").await?;
         finish(tx, &conversation, &outgoing, now).await?;
         Ok((message.view, BTreeSet::from([conversation.shard])))
@@ -241,7 +243,7 @@ pub(super) fn assigned(
 }
 
 /// The conversation, held until the transaction ends.
-async fn lock(
+pub(super) async fn lock(
     tx: &mut Tx,
     organization: &OrganizationId,
     id: ConversationId,
@@ -256,7 +258,10 @@ async fn lock(
 }
 
 /// The conversation's contact, if it can be written to.
-async fn recipient(tx: &mut Tx, conversation: &Conversation) -> Result<Contact, StoreError> {
+pub(super) async fn recipient(
+    tx: &mut Tx,
+    conversation: &Conversation,
+) -> Result<Contact, StoreError> {
     let statement = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id {{ids}}");
     let rows: Vec<ContactRow> =
         select_by_ids(tx, &statement, &[conversation.view.contact_id.0]).await?;
@@ -264,7 +269,7 @@ async fn recipient(tx: &mut Tx, conversation: &Conversation) -> Result<Contact, 
         .into_iter()
         .next()
         .ok_or(StoreError::NotFound("contact"))?
-        .into();
+        .try_into()?;
     if contact.view.blocked {
         return Err(StoreError::Blocked);
     }
@@ -291,10 +296,10 @@ async fn answered_by(
     if message.view.conversation_id != conversation.view.id {
         return Err(StoreError::NotFound("message"));
     }
-    Ok(message.provider_id)
+    Ok(message.provider_ids.into_iter().next())
 }
 
-async fn message_of(
+pub(super) async fn message_of(
     tx: &mut Tx,
     organization: &OrganizationId,
     id: MessageId,
@@ -350,8 +355,9 @@ fn outgoing_of(
     conversation: &Conversation,
     contact: &Contact,
     message: &Message,
-    now: DateTime<Utc>,
+    priority: Priority,
 ) -> Result<[Outgoing; 2], StoreError> {
+    let now = message.view.created_at;
     let send = DeliverySend {
         conversation_id: conversation.view.id,
         channel_id: conversation.view.channel_id.clone(),
@@ -361,11 +367,11 @@ fn outgoing_of(
         content: message.view.content.clone(),
         reply_to: message.reply_to.clone(),
         created_at: now,
-        priority: Priority::default(),
+        priority,
         extra: Map::new(),
     };
     let created = MessageCreated {
-        message: message.view.clone(),
+        message: message.shown(),
         contact: contact.view.clone(),
     };
     Ok([
@@ -375,7 +381,7 @@ fn outgoing_of(
 }
 
 /// Writes the conversation and what is to be published, and commits.
-async fn finish(
+pub(super) async fn finish(
     mut tx: Tx,
     conversation: &Conversation,
     outgoing: &[Outgoing],

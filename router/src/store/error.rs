@@ -33,6 +33,18 @@ pub enum StoreError {
     /// The config no longer has the conversation's channel.
     #[error("channel {0} is no longer configured")]
     ChannelRemoved(String),
+    /// The contact wrote it: it cannot be changed.
+    #[error("message is not ours to change")]
+    NotOurs,
+    /// The channel does not know it: it was not sent (yet), or the channel gave it no id.
+    #[error("message was not sent")]
+    NotSent,
+    /// It was deleted.
+    #[error("message was deleted")]
+    Deleted,
+    /// The contact wrote nothing in the conversation.
+    #[error("there is nothing to read")]
+    NothingToRead,
     /// The worker no longer owns the lane whose messages it was about to take in.
     #[error("lane is no longer owned by this worker")]
     NotOwner,
@@ -81,6 +93,10 @@ impl StoreError {
             | Self::Blocked
             | Self::ChannelRemoved(_)
             | Self::ChannelMoved { .. }
+            | Self::NotOurs
+            | Self::NotSent
+            | Self::Deleted
+            | Self::NothingToRead
             | Self::IdempotencyMismatch => Trouble::Passing,
             Self::Envelope(_) => Trouble::Values,
         }

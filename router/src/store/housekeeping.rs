@@ -19,7 +19,8 @@ pub struct Retention {
     pub raw: Duration,
     /// Events that `GET /v1/events` lists.
     pub events: Duration,
-    /// Ids of inbound events that must not take effect again: longer than any bus or provider repeats one.
+    /// Ids of inbound events that must not take effect again, and changes that wait for their message: longer than any bus
+    /// or provider repeats one.
     pub seen: Duration,
     /// Idempotency keys of the API.
     pub idempotency: Duration,
@@ -58,11 +59,29 @@ impl Store {
             );
             removed += self.remove_older(statement, before(now, keep)).await?;
         }
+        removed += self
+            .give_up_early_changes(before(now, retention.seen))
+            .await?;
         let statement = "DELETE FROM idempotency_keys WHERE (organization, key) IN \
              (SELECT organization, key FROM idempotency_keys WHERE created_at < $1 \
              ORDER BY created_at LIMIT $2)";
         let oldest = before(now, retention.idempotency);
         removed += self.remove_older(statement.to_owned(), oldest).await?;
+        Ok(removed)
+    }
+
+    /// Changes whose message never came: it was written before the channel was connected, or got lost.
+    async fn give_up_early_changes(&self, oldest: DateTime<Utc>) -> Result<u64, StoreError> {
+        let statement = "DELETE FROM early_changes WHERE message_id IN \
+             (SELECT message_id FROM early_changes WHERE at < $1 ORDER BY at LIMIT $2)";
+        let removed = self.remove_older(statement.to_owned(), oldest).await?;
+        if removed > 0 {
+            tracing::warn!(
+                removed,
+                "edits and deletions were given up: their messages never came"
+            );
+            metrics::counter!("tributary_early_changes_given_up_total").increment(removed);
+        }
         Ok(removed)
     }
 

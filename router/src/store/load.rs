@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use tributary_base::database::Tx;
 use tributary_bus::{
     Address, ChannelId, ContactId, ConversationId, EventId, MessageId, OrganizationId,
-    message::Inbound,
+    message::{Inbound, SentBy},
 };
 use uuid::Uuid;
 
@@ -14,14 +15,17 @@ use super::{
     StoreError,
     bulk::select_by_ids,
     rows::{
-        CONTACT_COLUMNS, CONVERSATION_COLUMNS, ContactRow, ConversationRow, MESSAGE_COLUMNS,
-        MessageRow,
+        CONTACT_COLUMNS, CONVERSATION_COLUMNS, ContactRow, ConversationRow, EarlyRow,
+        MESSAGE_COLUMNS, MessageRow,
     },
 };
 use crate::{
     decide::{Arrival, Entry, Snapshot},
-    model::{Contact, Conversation, Message},
+    model::{Contact, Conversation, Early, Health, Message},
 };
+
+/// How far back from its end a conversation is searched for messages that were read, in places.
+const READ_WITHIN: i64 = 1000;
 
 /// What a batch names.
 #[derive(Default)]
@@ -34,6 +38,23 @@ struct Named {
     told_about: BTreeSet<Uuid>,
     /// Events that take effect once.
     once: Vec<Uuid>,
+    /// The provider's ids of messages that are answered or were sent by somebody else.
+    mentioned: BTreeSet<(ChannelId, String)>,
+    /// The provider's ids of messages that something is told about.
+    referenced: BTreeSet<(ChannelId, String)>,
+    /// Contacts who read.
+    readers: BTreeSet<(ChannelId, Address)>,
+    /// Channels that report how they are doing.
+    reporting: BTreeSet<ChannelId>,
+    /// Somebody may have answered, or been asked, a question.
+    questions: bool,
+}
+
+/// Where a stored message belongs; it never changes.
+#[derive(Clone, Copy)]
+struct Home {
+    conversation: ConversationId,
+    contact: ContactId,
 }
 
 impl Named {
@@ -47,8 +68,21 @@ impl Named {
                 Inbound::Received(event) => {
                     named.contacts.insert(contact());
                     named.received.insert(event.message_id.0);
+                    named.questions = true;
+                    if event.replayed {
+                        named.told_about.insert(event.message_id.0);
+                    }
+                    let sent_elsewhere = event.sent_by == SentBy::Account;
+                    let own_id = sent_elsewhere.then_some(&event.provider_id);
+                    let mentioned = event.reply_to.iter().chain(own_id);
+                    let mentioned = mentioned.map(|id| (origin.channel_id.clone(), id.clone()));
+                    named.mentioned.extend(mentioned);
                 }
                 Inbound::Status(event) => {
+                    named.told_about.insert(event.message_id.0);
+                    named.questions |= !event.degraded.is_empty();
+                }
+                Inbound::Media(event) => {
                     named.told_about.insert(event.message_id.0);
                 }
                 Inbound::Edited(event) => {
@@ -59,16 +93,29 @@ impl Named {
                     named.once.push(arrival.id.0);
                     named.told_about.insert(event.message_id.0);
                 }
+                Inbound::ChangeFailed(event) => {
+                    named.once.push(arrival.id.0);
+                    named.told_about.insert(event.message_id.0);
+                }
+                Inbound::Reacted(event) => {
+                    named.once.push(arrival.id.0);
+                    named.contacts.insert(contact());
+                    let id = event.provider_id.clone();
+                    named.referenced.insert((origin.channel_id.clone(), id));
+                }
                 Inbound::Joined(_) | Inbound::Left(_) => {
                     named.once.push(arrival.id.0);
                     named.contacts.insert(contact());
                 }
-                Inbound::Health(_) => named.once.push(arrival.id.0),
-                Inbound::Reacted(_)
-                | Inbound::Media(_)
-                | Inbound::ChangeFailed(_)
-                | Inbound::Typing(_)
-                | Inbound::Read(_) => {}
+                Inbound::Read(_) => {
+                    named.contacts.insert(contact());
+                    named.readers.insert(contact());
+                }
+                Inbound::Health(_) => {
+                    named.once.push(arrival.id.0);
+                    named.reporting.insert(origin.channel_id.clone());
+                }
+                Inbound::Typing(_) => {}
             }
         }
         named
@@ -77,32 +124,45 @@ impl Named {
 
 /// Reads everything that matters to the batch and holds its conversations.
 pub(super) async fn load(tx: &mut Tx, arrivals: &[&Arrival]) -> Result<Snapshot, StoreError> {
-    let named = Named::by(arrivals);
+    let mut named = Named::by(arrivals);
     let contacts: Vec<Contact> = contacts(tx, &named.contacts).await?;
     let contact_ids: Vec<Uuid> = contacts.iter().map(|c| c.view.id.0).collect();
     let current = current(tx, &contact_ids).await?;
-    let homes = homes(tx, &named).await?;
+    let parts = parts(tx, &named).await?;
+    named.told_about.extend(named_by(&named.referenced, &parts));
+    let (homes, early) = homes(tx, &named, &parts).await?;
     let told_about = |id: &MessageId| named.told_about.contains(&id.0);
     let held: BTreeSet<ConversationId> = current
         .values()
+        .copied()
         .chain(
             homes
                 .iter()
                 .filter(|(id, _)| told_about(id))
-                .map(|(_, home)| home),
+                .map(|(_, home)| home.conversation),
         )
-        .copied()
         .collect();
     // Before the messages are read, so that nobody changes them afterwards.
     let conversations = hold(tx, &held).await?;
-    let about: Vec<Uuid> = homes
-        .keys()
-        .filter(|id| told_about(id))
-        .map(|id| id.0)
-        .collect();
-    let messages = messages(tx, &about).await?;
+    let about = homes.keys().copied().filter(|id| told_about(id));
+    let mut about: BTreeSet<Uuid> = about.map(|id| id.0).collect();
+    if named.questions {
+        let open = conversations.values().filter_map(|c| c.value.question);
+        about.extend(open.map(|question| question.message.0));
+    }
+    let mut messages = messages(tx, &about.into_iter().collect::<Vec<_>>()).await?;
+    let readers = contacts.iter().filter(|c| {
+        let key = (c.view.channel_id.clone(), c.view.address.clone());
+        named.readers.contains(&key)
+    });
+    let read = readers.filter_map(|c| current.get(&c.view.id));
+    for message in unread(tx, &read.map(|id| id.0).collect::<Vec<_>>()).await? {
+        let entry = messages.entry(message.view.id);
+        entry.or_insert_with(|| Entry::stored(message));
+    }
     Ok(Snapshot {
         channels: channels(tx, &named.channels).await?,
+        health: health(tx, &named.reporting).await?,
         contacts: contacts
             .into_iter()
             .map(|c| {
@@ -113,9 +173,69 @@ pub(super) async fn load(tx: &mut Tx, arrivals: &[&Arrival]) -> Result<Snapshot,
         current,
         conversations,
         messages,
-        stored: homes.into_keys().collect(),
+        stored: homes
+            .into_iter()
+            .map(|(id, home)| (id, home.contact))
+            .collect(),
+        parts,
+        early: self::early(tx, &early).await?,
         seen: seen(tx, &named.once).await?.into_iter().collect(),
     })
+}
+
+/// The messages that the provider's ids can name: parts of ours, and those that came over the channel.
+fn named_by(
+    ids: &BTreeSet<(ChannelId, String)>,
+    parts: &HashMap<(ChannelId, String), MessageId>,
+) -> Vec<Uuid> {
+    let ids = ids.iter().map(|key| {
+        let part = parts.get(key).copied();
+        part.unwrap_or_else(|| MessageId::derived(&key.0, &key.1)).0
+    });
+    ids.collect()
+}
+
+/// Which of the provider's ids that the batch names are of parts of messages of ours.
+async fn parts(
+    tx: &mut Tx,
+    named: &Named,
+) -> Result<HashMap<(ChannelId, String), MessageId>, StoreError> {
+    let keys: Vec<(&str, &str)> = named
+        .mentioned
+        .union(&named.referenced)
+        .map(|(channel, id)| (channel.as_str(), id.as_str()))
+        .collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(ChannelId, String, MessageId)> = match tx {
+        Tx::Postgres(tx) => {
+            let (channels, ids): (Vec<&str>, Vec<&str>) = keys.into_iter().unzip();
+            sqlx::query_as(
+                "SELECT channel_id, provider_id, message_id FROM provider_ids \
+                 JOIN UNNEST($1::text[], $2::text[]) AS k (channel_id, provider_id) \
+                 USING (channel_id, provider_id)",
+            )
+            .bind(channels)
+            .bind(ids)
+            .fetch_all(&mut **tx)
+            .await?
+        }
+        Tx::Sqlite(tx) => {
+            sqlx::query_as(
+                "SELECT channel_id, provider_id, message_id \
+             FROM (SELECT value AS pair FROM json_each($1)) AS k CROSS JOIN provider_ids \
+             ON channel_id = k.pair ->> 0 AND provider_id = k.pair ->> 1",
+            )
+            .bind(serde_json::json!(keys).to_string())
+            .fetch_all(&mut **tx)
+            .await?
+        }
+    };
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|(channel, id, message)| ((channel, id), message))
+        .collect())
 }
 
 async fn channels(
@@ -175,7 +295,7 @@ async fn contacts(
                 .await?
         }
     };
-    Ok(rows.into_iter().map(Contact::from).collect())
+    rows.into_iter().map(Contact::try_from).collect()
 }
 
 /// The open conversation of each contact, or else the latest.
@@ -199,15 +319,44 @@ async fn current(
         .collect())
 }
 
-/// Which of the named messages are stored, and the conversation of each (which never changes).
+/// Which of the named messages are stored, and where each belongs; and to which of the others something happened
+/// already.
 async fn homes(
     tx: &mut Tx,
     named: &Named,
-) -> Result<HashMap<MessageId, ConversationId>, StoreError> {
-    let ids: Vec<Uuid> = named.received.union(&named.told_about).copied().collect();
-    let statement = "SELECT id, conversation_id FROM messages WHERE id {ids}";
-    let rows: Vec<(MessageId, ConversationId)> = select_by_ids(tx, statement, &ids).await?;
-    Ok(rows.into_iter().collect())
+    parts: &HashMap<(ChannelId, String), MessageId>,
+) -> Result<(HashMap<MessageId, Home>, Vec<Uuid>), StoreError> {
+    let mut ids: BTreeSet<Uuid> = named.received.union(&named.told_about).copied().collect();
+    ids.extend(named_by(&named.mentioned, parts));
+    // In one statement, since every batch asks both.
+    let statement = "SELECT id, conversation_id, contact_id FROM messages WHERE id {ids} \
+         UNION ALL SELECT message_id, NULL, NULL FROM early_changes WHERE message_id {ids}";
+    let rows: Vec<(MessageId, Option<ConversationId>, Option<ContactId>)> =
+        select_by_ids(tx, statement, &ids.into_iter().collect::<Vec<_>>()).await?;
+    let (mut homes, mut early) = (HashMap::new(), Vec::new());
+    for (id, conversation, contact) in rows {
+        match conversation.zip(contact) {
+            Some((conversation, contact)) => {
+                let home = Home {
+                    conversation,
+                    contact,
+                };
+                homes.insert(id, home);
+            }
+            None => early.push(id.0),
+        }
+    }
+    Ok((homes, early))
+}
+
+async fn early(tx: &mut Tx, ids: &[Uuid]) -> Result<BTreeMap<MessageId, Entry<Early>>, StoreError> {
+    let statement = "SELECT * FROM early_changes WHERE message_id {ids}";
+    let rows: Vec<EarlyRow> = select_by_ids(tx, statement, ids).await?;
+    let rows = rows.into_iter().map(|row| {
+        let early = Early::try_from(row)?;
+        Ok((early.message, Entry::stored(early)))
+    });
+    rows.collect()
 }
 
 /// Holds conversations until the transaction ends, in the order of their ids.
@@ -238,6 +387,48 @@ async fn messages(
         messages.insert(row.id, Entry::stored(Message::try_from(row)?));
     }
     Ok(messages)
+}
+
+/// Messages of these conversations that were sent and are not known to be read, near their ends.
+async fn unread(tx: &mut Tx, conversations: &[Uuid]) -> Result<Vec<Message>, StoreError> {
+    let statement = format!(
+        "SELECT m.* FROM conversations c JOIN messages m ON m.conversation_id = c.id \
+         AND m.seq > c.seq - {READ_WITHIN} WHERE c.id {{ids}} AND m.direction = 'outbound' \
+         AND m.status IN ('sent', 'delivered')"
+    );
+    let rows: Vec<MessageRow> = select_by_ids(tx, &statement, conversations).await?;
+    rows.into_iter().map(Message::try_from).collect()
+}
+
+/// What the channels reported last.
+async fn health(
+    tx: &mut Tx,
+    channels: &BTreeSet<ChannelId>,
+) -> Result<BTreeMap<ChannelId, Entry<Health>>, StoreError> {
+    let mut known = BTreeMap::new();
+    for channel in channels {
+        let row: Option<(String, String, Option<String>, DateTime<Utc>)> = tributary_base::on!(&mut *tx, db => {
+            sqlx::query_as(
+                "SELECT health_state, COALESCE(health_reason, ''), health_action, health_since \
+                 FROM channels WHERE id = $1 AND health_state IS NOT NULL",
+            )
+            .bind(channel)
+            .fetch_optional(db)
+            .await
+        })?;
+        if let Some((state, reason, action, since)) = row {
+            let corrupt = |reason| StoreError::Corrupt("state of a channel", reason);
+            let health = Health {
+                channel: channel.clone(),
+                state: state.parse().map_err(corrupt)?,
+                reason,
+                action,
+                since,
+            };
+            known.insert(channel.clone(), Entry::stored(health));
+        }
+    }
+    Ok(known)
 }
 
 async fn seen(tx: &mut Tx, ids: &[Uuid]) -> Result<Vec<EventId>, StoreError> {

@@ -29,6 +29,13 @@ pub struct ChannelRow {
     pub kind: String,
     pub name: String,
     pub created_at: DateTime<Utc>,
+    /// What it said last of how it is doing: see [`tributary_bus::message::HealthState`]; `None` before its first report.
+    pub health_state: Option<String>,
+    /// For a person: what happened.
+    pub health_reason: Option<String>,
+    /// For a person: what to do about it.
+    pub health_action: Option<String>,
+    pub health_since: Option<DateTime<Utc>>,
 }
 
 /// An agent, and how busy.
@@ -95,7 +102,7 @@ impl Store {
         self.within(async {
             Ok(
                 on!(read &self.database, db => sqlx::query_as::<_, ChannelRow>(
-            "SELECT id, kind, name, created_at FROM channels
+            "SELECT id, kind, name, created_at, health_state, health_reason, health_action, health_since FROM channels
              WHERE organization = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3",
         )
         .bind(organization)
@@ -120,7 +127,7 @@ impl Store {
         self.within(async {
             Ok(
                 on!(read &self.database, db => sqlx::query_as::<_, ChannelRow>(
-            "SELECT id, kind, name, created_at FROM channels WHERE organization = $1 AND id = $2",
+            "SELECT id, kind, name, created_at, health_state, health_reason, health_action, health_since FROM channels WHERE organization = $1 AND id = $2",
         )
         .bind(organization)
         .bind(id)
@@ -129,6 +136,20 @@ impl Store {
             )
         })
         .await
+    }
+
+    /// How the configured channel accounts of every organization are doing, by their own word.
+    pub(crate) async fn health_of_channels(
+        &self,
+    ) -> Result<Vec<(String, Option<String>)>, StoreError> {
+        let work = async {
+            Ok(on!(read &self.database, db => {
+                sqlx::query_as("SELECT id, health_state FROM channels WHERE removed_at IS NULL")
+                    .fetch_all(db)
+                    .await
+            })?)
+        };
+        self.within(work).await
     }
 
     /// The agents of an organization after `after`, oldest first.
@@ -196,7 +217,7 @@ impl Store {
                 )
             })
             .await?;
-        Ok(row.map(|row| Contact::from(row).view))
+        row.map(|row| Ok(Contact::try_from(row)?.view)).transpose()
     }
 
     /// The conversations of an organization before `before`, newest first.
@@ -295,7 +316,7 @@ impl Store {
             })
             .await?;
         rows.into_iter()
-            .map(|row| Ok(Message::try_from(row)?.view))
+            .map(|row| Ok(Message::try_from(row)?.shown()))
             .collect()
     }
 
@@ -321,6 +342,7 @@ impl Store {
                 )
             })
             .await?;
-        row.map(|row| Ok(Message::try_from(row)?.view)).transpose()
+        row.map(|row| Ok(Message::try_from(row)?.shown()))
+            .transpose()
     }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use tributary_base::database::Tx;
 
-use super::{Store, StoreError, load, rows};
+use super::{Store, StoreError, load, rows, told};
 use crate::{
     decide::{Arrival, Change, Changes, Policy, Snapshot, Verdict, decide},
     model::now,
@@ -73,10 +73,10 @@ async fn apply(
     let contacts = |change| Snapshot::changed(&snapshot.contacts, change);
     let conversations = |change| Snapshot::changed(&snapshot.conversations, change);
     let messages = |change| Snapshot::changed(&snapshot.messages, change);
-    rows::contacts(&contacts(Change::New))
+    rows::contacts(&contacts(Change::New))?
         .insert(tx, "")
         .await?;
-    rows::contact_changes(&contacts(Change::Changed))
+    rows::contact_changes(&contacts(Change::Changed))?
         .update(tx)
         .await?;
     rows::conversations(&conversations(Change::New))
@@ -91,6 +91,7 @@ async fn apply(
     rows::message_changes(&messages(Change::Changed))?
         .update(tx)
         .await?;
+    told::apply(tx, snapshot, changes, now).await?;
     rows::seen(&changes.seen, now).insert(tx, "").await?;
     rows::raw_payloads(&changes.raw, now)
         .insert(tx, "ON CONFLICT DO NOTHING")

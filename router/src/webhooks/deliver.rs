@@ -17,7 +17,10 @@ use super::{
     reasons::Reasons,
     sign::{BadSecret, Signer},
 };
-use crate::store::{Endpoint, Store};
+use crate::{
+    links::Links,
+    store::{Endpoint, Store},
+};
 
 /// The CloudEvents media type of one event.
 const CLOUDEVENTS_JSON: &str = "application/cloudevents+json; charset=utf-8";
@@ -40,6 +43,7 @@ pub struct Deliverer {
     outage: Outage,
     reasons: Reasons,
     known: Mutex<Known>,
+    links: Links,
 }
 
 /// The endpoint as it was read last.
@@ -74,6 +78,7 @@ impl Deliverer {
         client: Client,
         endpoint: Endpoint,
         backoff: Backoff,
+        links: Links,
     ) -> Self {
         Self {
             id: endpoint.id,
@@ -82,6 +87,7 @@ impl Deliverer {
             client,
             outage: Outage::new(backoff),
             reasons: Reasons::default(),
+            links,
             known: Mutex::new(Known {
                 target: Some(Arc::new(endpoint.into())),
                 read_at: Instant::now(),
@@ -131,7 +137,7 @@ impl Deliverer {
         if let Err(refused) = self.guard.check(&url) {
             return Ok(unusable(format!("endpoint refused: {refused}")));
         }
-        let body = envelope.to_bytes().map_err(|error| error.to_string())?;
+        let body = self.links.event_bytes(envelope)?;
         let id = envelope.id.to_string();
         let timestamp = Utc::now().timestamp();
         let signed = match &target.signer {

@@ -17,7 +17,7 @@ use tributary_config::{Settings, Webhooks};
 
 pub use lanes::watch_endpoints;
 
-use crate::store::Store;
+use crate::{MediaLinks, links::Links, store::Store};
 use deliver::Deliverer;
 
 /// A `Retry-After` is clamped to this.
@@ -51,6 +51,7 @@ pub struct WebhooksAttendant {
     guard: Guard,
     client: Client,
     settings: Webhooks,
+    links: Links,
 }
 
 impl WebhooksAttendant {
@@ -66,7 +67,15 @@ impl WebhooksAttendant {
             guard,
             store,
             settings: settings.clone(),
+            links: Links::default(),
         })
+    }
+
+    /// The same, with links to the media of the store in what it sends; each try gets fresh ones.
+    #[must_use]
+    pub fn with_media_links(mut self, links: Arc<dyn MediaLinks>) -> Self {
+        self.links = Links::new(links);
+        self
     }
 }
 
@@ -88,6 +97,7 @@ impl Attendant for WebhooksAttendant {
             self.client.clone(),
             endpoint,
             backoff(&self.settings),
+            self.links.clone(),
         )))
     }
 }

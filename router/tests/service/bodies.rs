@@ -67,17 +67,21 @@ async fn of_messages_and_assignments() -> Result<()> {
         (text(&"я".repeat(10_001)), "content.text"),
         (text("a\u{0}b"), "content.text"),
         (
-            with("content", json!({ "type": "image", "url": "x" })),
-            "content.type",
+            with(
+                "content",
+                json!({ "type": "image", "media": { "url": "x" } }),
+            ),
+            "content.media.url",
         ),
         (
             with(
                 "content",
                 json!({ "type": "text", "text": "a", "colour": 1 }),
             ),
-            "content",
+            "content.colour",
         ),
-        (with("content", json!({ "text": "a" })), "content"),
+        (with("content", json!({ "text": "a" })), "content.type"),
+        (with("content", json!("a")), "content"),
         (with("agent_id", json!("x")), "agent_id"),
         (with("reply_to", json!("17")), "reply_to"),
         (with("to", json!("x")), "to"),

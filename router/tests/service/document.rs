@@ -9,7 +9,7 @@ use tributary_router::api::openapi_document;
 
 use crate::support::{Kind, World, send};
 
-const ROUTES: [&str; 29] = [
+const ROUTES: [&str; 35] = [
     "get /v1/organizations",
     "get /v1/organizations/{id}",
     "get /v1/api-keys",
@@ -17,6 +17,7 @@ const ROUTES: [&str; 29] = [
     "post /v1/api-keys/{id}/revoke",
     "get /v1/channels",
     "get /v1/channels/{id}",
+    "post /v1/channels/{id}/preview",
     "get /v1/agents",
     "post /v1/agents",
     "get /v1/agents/{id}",
@@ -29,7 +30,12 @@ const ROUTES: [&str; 29] = [
     "post /v1/conversations/{id}/assign",
     "get /v1/conversations/{id}/messages",
     "post /v1/conversations/{id}/messages",
+    "post /v1/conversations/{id}/typing",
+    "post /v1/conversations/{id}/read",
     "get /v1/messages/{id}",
+    "patch /v1/messages/{id}",
+    "delete /v1/messages/{id}",
+    "put /v1/messages/{id}/reactions",
     "get /v1/messages/{id}/log",
     "post /v1/media",
     "get /v1/media/{id}",
@@ -129,6 +135,20 @@ fn every_reference_leads_somewhere() -> Result<()> {
         "deadline_exceeded",
     ] {
         ensure!(codes.iter().any(|known| known == code), "{code}");
+    }
+    let sendable = document["components"]["schemas"]["SendableContent"]["oneOf"].as_array();
+    let kinds: BTreeSet<&str> = sendable
+        .context("the contents that can be sent")?
+        .iter()
+        .filter_map(|variant| variant["properties"]["type"]["const"].as_str())
+        .collect();
+    ensure!(kinds.len() == 13 && kinds.contains("carousel") && !kinds.contains("choice_reply"));
+    for request in ["SendMessage", "EditMessage"] {
+        let content = &document["components"]["schemas"][request]["properties"]["content"];
+        ensure!(
+            content["$ref"] == "#/components/schemas/SendableContent",
+            "{request}"
+        );
     }
     let request = &document["components"]["schemas"]["CreateEndpoint"];
     ensure!(

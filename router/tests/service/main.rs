@@ -2,10 +2,12 @@
 
 mod api;
 mod bodies;
+mod content;
 mod document;
 mod media;
 mod message_log;
 mod operations;
+mod preview;
 mod refusals;
 mod support;
 mod tenants;

@@ -22,10 +22,14 @@ use tributary_base::{
     media::{self, Home},
     on,
 };
-use tributary_bus::{Bus, ContactId, ConversationId, EmbeddedBus, MessageId, OrganizationId};
+use tributary_bus::{
+    Bus, ChannelId, ContactId, ConversationId, EmbeddedBus, MessageId, OrganizationId,
+    message::{Content, Degradation, DegradationCode},
+};
 use tributary_config::Settings;
 use tributary_router::{
-    api::{ApiState, MessageLog, ProviderCall, Rate, serve_api},
+    MediaLinks,
+    api::{ApiState, Extras, MessageLog, Preview, Previewed, ProviderCall, Rate, serve_api},
     store::Store,
 };
 use uuid::Uuid;
@@ -35,6 +39,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub const ACME: &str = "acme";
 pub const OTHER: &str = "other";
+/// A channel of [`ACME`] that is no longer configured.
+pub const REMOVED: &str = "acme-gone";
 
 /// Which database carries the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +92,34 @@ impl MessageLog for Log {
     }
 }
 
+/// Channels that carry ten characters of text: of [`ACME`] and, so that a test can tell that nobody else is answered for
+/// it, of [`OTHER`]. [`REMOVED`] is in the store only.
+struct ShortChannels;
+
+impl Preview for ShortChannels {
+    fn preview(&self, channel: &ChannelId, content: &Content) -> Option<Result<Previewed, String>> {
+        if channel.as_str() == REMOVED {
+            return None;
+        }
+        let Content::Text(text) = content else {
+            return Some(Err("only text".to_owned()));
+        };
+        let characters: Vec<char> = text.text.chars().collect();
+        let parts = characters
+            .chunks(10)
+            .map(|part| Content::text(part.iter().collect::<String>()));
+        let parts: Vec<Content> = parts.collect();
+        let degraded = (parts.len() > 1).then(|| Degradation {
+            code: DegradationCode::TextSplit,
+            detail: format!("text split into {} parts", parts.len()),
+        });
+        Some(Ok(Previewed {
+            degraded: degraded.into_iter().collect(),
+            parts,
+        }))
+    }
+}
+
 /// An answer of the API.
 #[derive(Debug)]
 pub struct Answer {
@@ -100,8 +134,23 @@ impl World {
         Self::start_with(kind, "", Rate::default()).await
     }
 
+    /// With links to media in the answers.
+    pub async fn start_linked(kind: Kind, links: Arc<dyn MediaLinks>) -> Result<Self> {
+        let linked = |state: ApiState| state.with_media_links(links);
+        Self::begin(kind, "", Rate::default(), linked).await
+    }
+
     /// `config`: settings that differ from the defaults, as TOML.
     pub async fn start_with(kind: Kind, config: &str, rate: Rate) -> Result<Self> {
+        Self::begin(kind, config, rate, |state| state).await
+    }
+
+    async fn begin(
+        kind: Kind,
+        config: &str,
+        rate: Rate,
+        equip: impl FnOnce(ApiState) -> ApiState,
+    ) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut settings = tributary_config::load_text("test", config, &[])?;
         dir.path().clone_into(&mut settings.data.dir);
@@ -117,11 +166,19 @@ impl World {
         let stop = CancellationToken::new();
         let shared: Arc<dyn Bus> = Arc::clone(&bus) as Arc<dyn Bus>;
         let address = Some(listener.local_addr()?);
-        let media = media::open(&Arc::new(settings.clone()), Home::Alone, address).await?;
         let log = Arc::new(Log::default());
-        let state = ApiState::new(store.clone(), shared, &settings, rate)
-            .with_media(media)
-            .with_message_log(Arc::clone(&log) as Arc<dyn MessageLog>);
+        let extras = Extras {
+            media: media::open(&Arc::new(settings.clone()), Home::Alone, address).await?,
+            message_log: Some(Arc::clone(&log) as Arc<dyn MessageLog>),
+            preview: Some(Arc::new(ShortChannels)),
+        };
+        let state = equip(ApiState::new(
+            store.clone(),
+            shared,
+            &settings,
+            rate,
+            extras,
+        ));
         let server = tokio::spawn(serve_api(listener, state, stop.clone()));
         Ok(Self {
             acme: key_of(&store, ACME).await?,
@@ -237,11 +294,22 @@ impl World {
 
     /// An event that was published.
     pub async fn event(&self, organization: &str, kind: &str) -> Result<Uuid> {
+        let data = serde_json::json!({ "big": 12_345_678_901_234_567_890_u64 });
+        self.published(organization, kind, data).await
+    }
+
+    /// A `message.created` with this data that was published.
+    pub async fn event_with(&self, organization: &str, data: Value) -> Result<Uuid> {
+        self.published(organization, "message.created.v1", data)
+            .await
+    }
+
+    async fn published(&self, organization: &str, kind: &str, data: Value) -> Result<Uuid> {
         let id = Uuid::now_v7();
         let envelope = serde_json::json!({
             "specversion": "1.0", "id": id, "source": "/router", "type": kind, "subject": id,
             "time": Utc::now(), "datacontenttype": "application/json", "dataschema": format!("{kind}.json"),
-            "orgid": organization, "sequence": "1", "data": { "big": 12_345_678_901_234_567_890_u64 }
+            "orgid": organization, "sequence": "1", "data": data
         });
         on!(write &self.database, db => sqlx::query(
             "INSERT INTO events (id, organization, envelope, published_at) VALUES ($1, $2, $3, $4)",

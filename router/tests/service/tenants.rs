@@ -72,8 +72,21 @@ impl Belongings {
             ),
             get(format!("{conversation}/messages")),
             post(format!("{conversation}/messages"), hello()),
+            post(format!("{conversation}/typing"), Value::Null),
+            post(format!("{conversation}/read"), Value::Null),
             get(format!("/v1/messages/{message}")),
             get(format!("/v1/messages/{message}/log")),
+            (Method::PATCH, format!("/v1/messages/{message}"), hello()),
+            (
+                Method::DELETE,
+                format!("/v1/messages/{message}"),
+                Value::Null,
+            ),
+            (
+                Method::PUT,
+                format!("/v1/messages/{message}/reactions"),
+                json!({ "reactions": ["👍"] }),
+            ),
             get(format!("/v1/endpoints/{endpoint}")),
             (
                 Method::DELETE,

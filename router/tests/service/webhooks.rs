@@ -47,6 +47,13 @@ struct Worker {
 
 /// Starts a worker with the settings of the world.
 fn work(world: &World) -> Result<Worker> {
+    work_with(world, |attendant| attendant)
+}
+
+fn work_with(
+    world: &World,
+    equip: impl FnOnce(WebhooksAttendant) -> WebhooksAttendant,
+) -> Result<Worker> {
     let stop = CancellationToken::new();
     let (sender, lanes) = watch::channel(Vec::new());
     let bus: Arc<dyn Bus> = Arc::clone(&world.bus) as Arc<dyn Bus>;
@@ -54,10 +61,10 @@ fn work(world: &World) -> Result<Worker> {
         bus: Arc::clone(&bus),
         group: Group::Webhooks,
         lanes,
-        attendant: Arc::new(WebhooksAttendant::new(
+        attendant: Arc::new(equip(WebhooksAttendant::new(
             world.store.clone(),
             &world.settings.webhooks,
-        )?),
+        )?)),
         policy: policy(&world.settings),
         claim_interval: Duration::from_millis(50),
         drain_deadline: Duration::from_secs(5),
@@ -160,6 +167,36 @@ async fn an_event_arrives_signed_and_whole() -> Result<()> {
     );
     ensure!(header("user-agent").is_some_and(|agent| agent.starts_with("tributary/")));
     ensure!(endpoint.refused().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn media_of_the_store_is_linked_on_the_way_out() -> Result<()> {
+    let world = world().await?;
+    let endpoint = Endpoint::start().await?;
+    register(&world, &endpoint).await?;
+    let mut sent = event(ConversationId::generate(), 1)?;
+    sent.data = json!({"message": {"content": {"type": "file", "media": {"media_id": "ab", "name": "a.pdf"}}}});
+    publish(
+        &world,
+        vec![sent.clone(), event(ConversationId::generate(), 1)?],
+    )
+    .await?;
+    let _worker = work_with(&world, |attendant| {
+        attendant.with_media_links(Arc::new(crate::content::Links))
+    })?;
+    // Signed after the link was put in: the simulator checks the signature over the body.
+    endpoint.wait_for_events(2, PATIENCE).await?;
+    let events = endpoint.events();
+    let received = events.iter().find(|e| e.webhook_id == sent.id.to_string());
+    let media =
+        received.context("the event with media")?.event["data"]["message"]["content"]["media"]
+            .clone();
+    ensure!(
+        media["url"] == "https://media.example/acme/ab/a.pdf",
+        "{media}"
+    );
+    ensure!(media["media_id"] == "ab" && endpoint.refused().is_empty());
     Ok(())
 }
 

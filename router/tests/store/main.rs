@@ -1,5 +1,7 @@
 //! The router's store, handler, relay and matching: the same cases on SQLite and on PostgreSQL (`TEST_POSTGRES_URL`).
 
+mod changing;
+mod content;
 mod gathering;
 mod keeping;
 mod matching;
@@ -51,6 +53,19 @@ on_both! {
     gathering::a_lane_that_was_lost_is_left_out,
     gathering::a_conversation_that_is_held_holds_up_no_other_lane,
     gathering::a_lane_in_trouble_stays_apart,
+    content::everything_about_a_message_reads_back,
+    content::what_happens_to_a_message_is_kept,
+    content::changes_wait_for_their_message_across_batches,
+    content::reading_reads_what_was_sent,
+    content::a_typed_answer_is_a_choice,
+    content::a_contact_is_kept_whole,
+    content::channels_say_how_they_are,
+    changing::a_change_is_recorded_told_and_delivered,
+    changing::a_refused_change_is_undone,
+    changing::a_change_on_a_channel_that_is_gone_is_undone,
+    changing::what_cannot_be_changed_is_refused,
+    changing::typing_and_reading_are_delivered_once,
+    changing::an_older_store_is_brought_up_to_date,
     sending::a_reply_is_stored_with_its_delivery_and_its_event,
     sending::an_idempotency_key_makes_one_message,
     sending::what_cannot_be_sent_is_refused,

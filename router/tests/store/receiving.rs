@@ -8,7 +8,8 @@ use tokio::{sync::watch, task::JoinSet};
 use tributary_bus::{
     EventId, Lease, MessageId, Outcome, Payload,
     message::{
-        Author, ContactLeft, Content, ConversationState, LeaveReason, MessageReceived, Status,
+        Author, ContactLeft, Content, ConversationState, LeaveReason, MessageReceived, Priority,
+        Status,
     },
 };
 use tributary_router::store::{NewMessage, Order, StoreError};
@@ -26,6 +27,7 @@ pub fn reply(conversation: tributary_bus::ConversationId, text: &str) -> NewMess
         author: Author::Api,
         content: Content::text(text),
         reply_to: None,
+        priority: Priority::Reply,
         idempotency: None,
     }
 }

@@ -66,7 +66,7 @@ pub struct World {
     pub bus: Arc<EmbeddedBus>,
     /// Keeps the leases of the test alive.
     proof: watch::Sender<Option<Instant>>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 type Case = for<'w> fn(&'w World) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'w>>;
@@ -135,8 +135,21 @@ impl World {
             store,
             database,
             proof: watch::Sender::new(Some(Instant::now())),
-            _dir: dir,
+            dir,
         })
+    }
+
+    /// Another database of the same kind, without tables.
+    pub async fn empty_database(&self) -> Result<Database> {
+        if self.kind == Kind::Sqlite {
+            return Ok(Database::sqlite(&self.dir.path().join("empty.db")).await?);
+        }
+        let (url, name) = (
+            self.settings.store.url.expose(),
+            format!("empty_{}", Uuid::now_v7().simple()),
+        );
+        administer(url, format!("CREATE DATABASE {name}")).await?;
+        Ok(Database::postgres(&beside(url, &name)?, 2, PATIENCE).await?)
     }
 
     /// A lease that stays fresh.

@@ -273,6 +273,11 @@ impl Demo {
         format!("{}/channels/demo/demo", self.ingress)
     }
 
+    /// The settings it runs with, for commands on the same data.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        self.spawn.environment.clone()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.program.kill();

@@ -86,6 +86,7 @@ impl<'a> Canvas<'a> {
             }
         }
         if lines != Lines::Plain {
+            canvas.quote_whole_lines();
             canvas.end_lines(lines);
         }
         canvas
@@ -151,6 +152,19 @@ impl<'a> Canvas<'a> {
         }
     }
 
+    /// Takes the quote off lines that are not in it whole, for a block of code.
+    fn quote_whole_lines(&mut self) {
+        let mut begin = 0;
+        for line in self.characters.split(|c| *c == '\n') {
+            let end = begin + line.len();
+            let paint = &mut self.paint[begin..end];
+            if paint.iter().any(|paint| paint.quote.is_none()) {
+                paint.iter_mut().for_each(|paint| paint.quote = None);
+            }
+            begin = end + 1;
+        }
+    }
+
     /// Takes the formatting off line breaks behind which it has to begin anew.
     fn end_lines(&mut self, lines: Lines) {
         for at in 0..self.characters.len() {
@@ -170,21 +184,26 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// Keeps a mark only where `fits` says so; it is asked for each unbroken stretch, without the blank space around it,
-    /// and sees what comes before, the stretch, and what comes after.
+    /// Keeps a mark only where `fits` says so. It is asked for each stretch that is unbroken, by the marks of `outer` too,
+    /// without the blank space around it, and sees what comes before, the stretch, and what comes after.
     pub(super) fn settle(
         &mut self,
         mark: Markup,
+        outer: &[Markup],
         fits: impl Fn(&[char], &[char], &[char]) -> bool,
     ) {
         let mut at = 0;
         while at < self.paint.len() {
-            if !self.paint[at].marks.has(mark) {
+            let first = self.paint[at];
+            if !first.marks.has(mark) {
                 at += 1;
                 continue;
             }
-            let rest = self.paint[at..].iter();
-            let end = at + rest.take_while(|paint| paint.marks.has(mark)).count();
+            let goes_on = |paint: &&Paint| {
+                let same = |outer: &Markup| paint.marks.has(*outer) == first.marks.has(*outer);
+                paint.marks.has(mark) && outer.iter().all(same)
+            };
+            let end = at + self.paint[at..].iter().take_while(goes_on).count();
             let stretch = &self.characters[at..end];
             let blank = |c: &&char| c.is_whitespace();
             let from = at + stretch.iter().take_while(blank).count();

@@ -125,6 +125,14 @@ fn whatsapp_marks_stand_beside_words() {
         ),
         ("a word ", vec![entity(1, 6, EntityKind::Bold)], "a *word* "),
         ("2*3 is", vec![entity(0, 3, EntityKind::Bold)], "2*3 is"),
+        (
+            "bold both italic",
+            vec![
+                entity(0, 7, EntityKind::Bold),
+                entity(5, 11, EntityKind::Italic),
+            ],
+            "bold _both italic_",
+        ),
         ("inside", vec![entity(2, 2, EntityKind::Italic)], "inside"),
         (
             "one\ntwo",
@@ -228,8 +236,9 @@ fn read_markdown_v2(written: &str) -> String {
             let next = rest[1..].chars().next().expect("something is escaped");
             words.push(next);
             rest = &rest[1 + next.len_utf8()..];
-        } else if let Some(mark) = marks.iter().find(|mark| rest.starts_with(**mark))
-            && (!code || open.last() == Some(mark))
+        } else if let Some(mark) = marks
+            .iter()
+            .find(|mark| rest.starts_with(**mark) && (!code || open.last() == Some(mark)))
         {
             if open.last() == Some(mark) {
                 open.pop();

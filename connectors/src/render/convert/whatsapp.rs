@@ -22,13 +22,15 @@ const CARRIED: Markup = Markup::BOLD
 pub fn to_whatsapp(text: &Text) -> String {
     let (text, _) = markup::reduce(text, CARRIED);
     let mut canvas = Canvas::new(&text, Lines::Alone);
-    for (mark, sign) in [
-        (Markup::BOLD, '*'),
-        (Markup::ITALIC, '_'),
-        (Markup::STRIKETHROUGH, '~'),
-        (Markup::CODE, '`'),
-    ] {
-        canvas.settle(mark, |before, words, after| {
+    // The outermost first, as they are written.
+    let marks = [
+        Markup::BOLD,
+        Markup::ITALIC,
+        Markup::STRIKETHROUGH,
+        Markup::CODE,
+    ];
+    for (place, (mark, sign)) in marks.into_iter().zip(['*', '_', '~', '`']).enumerate() {
+        canvas.settle(mark, &marks[..place], |before, words, after| {
             let is_of_word = |c: &char| c.is_alphanumeric();
             !words.contains(&sign)
                 && !before.last().is_some_and(is_of_word)

@@ -229,7 +229,7 @@ fn can_be_told(content: &Content) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn parts_are_within_every_limit(content in any::content(), able in any::capabilities()) {

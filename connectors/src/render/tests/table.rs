@@ -354,7 +354,11 @@ fn what_buttons_cannot_show_is_told_in_the_text() {
 #[test]
 fn choices_come_with_the_end_of_a_long_text() {
     let mut asked = drinks("buttons");
-    asked["text"]["text"] = json!(format!("{}\n\n{}", "a ".repeat(45), "b ".repeat(25)));
+    asked["text"]["text"] = json!(format!(
+        "{}\n\n{}",
+        "a ".repeat(45),
+        "b ".repeat(25).trim_end()
+    ));
     let (parts, codes) = outcome(asked, &with_choices(buttons(2)));
     let kinds: Vec<&Value> = parts
         .as_array()

@@ -1,13 +1,11 @@
 //! Keyboards: below a message (`inline_keyboard`), or in the place of the contact's own (`keyboard`). Pure.
 
 use serde_json::{Value, json};
-use tributary_bus::message::{
-    Carousel, Choice, ChoiceAction, ChoiceStyle, Choices, Entity, EntityKind, Text,
-};
+use tributary_bus::message::{Choice, ChoiceAction, ChoiceStyle, Choices, Text};
 
 use super::{
     super::address::Place,
-    plan::{FileKind, Request, Words, file},
+    plan::{Request, Words},
     rejected,
 };
 use crate::SendError;
@@ -40,47 +38,6 @@ pub(super) fn to_request(choices: &Choices, place: &Place) -> Result<Request, Se
     };
     let markup = inline(&choices.options, per_row)?;
     Ok(text(&choices.text).with("reply_markup", markup))
-}
-
-/// One card: its picture with title, text and buttons below.
-pub(super) fn card(carousel: &Carousel, place: &Place) -> Result<Request, SendError> {
-    let [card] = carousel.cards.as_slice() else {
-        return Err(rejected("carousel", "cards are sent one by one"));
-    };
-    let words = titled(&card.title, card.text.as_ref());
-    let Some(media) = &card.media else {
-        let choices = Choices {
-            text: words,
-            options: card.options.clone(),
-            ..Choices::default()
-        };
-        return to_request(&choices, place);
-    };
-    let markup = inline(&card.options, ROW)?;
-    Ok(file(FileKind::Photo, media, Some(&words)).with("reply_markup", markup))
-}
-
-/// The title in bold, and the text below it.
-fn titled(title: &str, text: Option<&Text>) -> Text {
-    let characters = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
-    let mut words = Text::plain(title);
-    words.entities.push(Entity {
-        offset: 0,
-        length: characters(title),
-        kind: EntityKind::Bold,
-    });
-    if let Some(text) = text.filter(|text| !text.is_blank()) {
-        words.text.push('\n');
-        let shift = characters(&words.text);
-        words.text.push_str(&text.text);
-        words
-            .entities
-            .extend(text.entities.iter().map(|entity| Entity {
-                offset: entity.offset.saturating_add(shift),
-                ..entity.clone()
-            }));
-    }
-    words
 }
 
 fn is_request(option: &Choice) -> bool {

@@ -157,7 +157,6 @@ pub(in super::super) fn to_request(content: &Content, place: &Place) -> Result<R
     match content {
         Content::Text(text) => Ok(message(text)),
         Content::Choices(choices) => choices::to_request(choices, place),
-        Content::Carousel(carousel) => choices::card(carousel, place),
         Content::Location(location) => Ok(place_request(location)),
         Content::ContactCard(card) => Ok(card_request(card)),
         Content::Sticker(Sticker { media, .. }) => Ok(file(FileKind::Sticker, media, None)),
@@ -244,7 +243,7 @@ fn with_media(content: &Content) -> Option<(FileKind, &MediaContent)> {
     })
 }
 
-pub(super) fn file(kind: FileKind, media: &Media, caption: Option<&Text>) -> Request {
+fn file(kind: FileKind, media: &Media, caption: Option<&Text>) -> Request {
     let mut request = Request::new(kind.method(), json!({}));
     request.fields = details(kind, media);
     if let Some(caption) = caption.filter(|caption| !caption.is_blank()) {

@@ -109,18 +109,6 @@ fn contents() -> Vec<(&'static str, Content)> {
         vcard: Some("x".repeat(3000)),
         ..ContactCard::default()
     };
-    let one_card = |media: Option<Media>| {
-        Content::Carousel(Carousel {
-            cards: vec![Card {
-                title: "Boots".to_owned(),
-                text: Some(bold("Warm and dry")),
-                media,
-                options: vec![option("Buy", ChoiceAction::Reply)],
-                extra: Map::new(),
-            }],
-            ..Carousel::default()
-        })
-    };
     vec![
         ("text", Content::Text(bold("Your order"))),
         ("image", Content::Image(media("image/jpeg"))),
@@ -167,11 +155,6 @@ fn contents() -> Vec<(&'static str, Content)> {
             choices(ChoiceStyle::QuickReplies, drinks()),
         ),
         ("requests", choices(ChoiceStyle::Buttons, requests())),
-        ("card", one_card(None)),
-        (
-            "card with a picture",
-            one_card(Some(media("image/png").media)),
-        ),
         (
             "carousel",
             Content::Carousel(Carousel {

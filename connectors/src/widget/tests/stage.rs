@@ -114,6 +114,8 @@ impl Stage {
     }
 
     async fn build(kind: Kind, widget: &str, visitors: u32) -> Self {
+        // As the program does at its start; another test may have been quicker.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let dir = tempfile::tempdir().expect("a temporary folder");
         let text = format!(
             "[data]\ndir = '{}'\n[demo]\nenabled = false\n[bus]\ninbound_lanes = 1\n[organizations.acme]\nname = 'Acme'\n\

@@ -1,7 +1,7 @@
 //! An integrator's system behind a `custom` channel: it takes deliveries, sends events and statuses, and misbehaves.
 //!
-//! Written from docs/channels/custom.md. Signatures are made and checked with the Standard Webhooks crate, so that the
-//! channel's own are held against somebody else's reading of the scheme.
+//! Written from docs/channels/custom.md. Signatures are checked with the Standard Webhooks crate, so that the channel's own
+//! are held against somebody else's reading of the scheme.
 
 mod calls;
 mod records;
@@ -26,7 +26,7 @@ use crate::{
     wait::Bell,
 };
 
-pub use calls::{Forged, Reply};
+pub use calls::{Forged, Reply, sign};
 pub use records::{CustomRecords, Delivered, Refused};
 pub use server::DeliveryAction;
 

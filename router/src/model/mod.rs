@@ -1,11 +1,18 @@
 //! Contacts, conversations and messages as the router thinks of them: what integrators see of each, and what only
 //! the router knows. Values; nothing here reads or writes.
 
+mod undo;
+
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use tributary_bus::{
-    Envelope, EnvelopeError, EventId, Lane, OrganizationId, Payload,
-    message::{ContactView, ConversationState, ConversationView, MessageView},
+    ChannelId, Envelope, EnvelopeError, EventId, Lane, MessageId, OrganizationId, Payload,
+    message::{
+        Author, ContactView, Content, ConversationState, ConversationView, Direction, HealthState,
+        MessageView,
+    },
 };
+
+pub(crate) use undo::{Before, Undo};
 
 /// `source` of every envelope the router makes.
 pub(crate) const SOURCE: &str = "/router";
@@ -15,7 +22,6 @@ pub(crate) const SOURCE: &str = "/router";
 pub(crate) struct Contact {
     pub organization: OrganizationId,
     pub view: ContactView,
-    pub username: Option<String>,
 }
 
 /// A conversation.
@@ -29,17 +35,64 @@ pub(crate) struct Conversation {
     /// Whether `conversation.queued` was told for this wait.
     pub queued: bool,
     pub closed_at: Option<DateTime<Utc>>,
+    /// What the contact may answer by typing a number or a title.
+    pub question: Option<Question>,
+}
+
+/// Choices that went as a numbered list and have no answer yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub message: MessageId,
+    pub asked_at: DateTime<Utc>,
 }
 
 /// A message.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Message {
     pub organization: OrganizationId,
+    /// With its content even when it was deleted; what others may see is [`Message::shown`].
     pub view: MessageView,
-    /// The provider's id: of an inbound message, or of the first part of an outbound one.
-    pub provider_id: Option<String>,
+    /// The provider's ids of its parts, in order; of a message that came over a channel there is one.
+    pub provider_ids: Vec<String>,
     /// The provider's id of the message it answers.
     pub reply_to: Option<String>,
+    /// Changes of ours that the channel may still refuse, the oldest first.
+    pub undo: Vec<Undo>,
+}
+
+/// How a channel account is doing, by its own word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Health {
+    pub channel: ChannelId,
+    pub state: HealthState,
+    /// For a person: what happened.
+    pub reason: String,
+    /// For a person: what to do about it.
+    pub action: Option<String>,
+    pub since: DateTime<Utc>,
+}
+
+/// A change of a message that came before the message itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Early {
+    pub message: MessageId,
+    pub organization: OrganizationId,
+    pub channel: ChannelId,
+    /// What the message says now; `None` when it was only deleted.
+    pub content: Option<Content>,
+    pub edited_at: Option<DateTime<Utc>>,
+    pub deleted_at: Option<DateTime<Utc>>,
+}
+
+/// The provider's id of one part of a message that we sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PartId {
+    pub channel: ChannelId,
+    pub provider_id: String,
+    pub organization: OrganizationId,
+    pub message: MessageId,
+    /// From 0.
+    pub part: usize,
 }
 
 /// Something to be published once the transaction that wrote it is committed.
@@ -49,6 +102,22 @@ pub(crate) struct Outgoing {
     /// The lane of a delivery; `None` for an event.
     pub lane: Option<Lane>,
     pub envelope: Envelope,
+}
+
+impl Message {
+    /// As people and integrators see it: a message that was deleted says nothing any more.
+    pub fn shown(&self) -> MessageView {
+        let mut view = self.view.clone();
+        if view.deleted_at.is_some() {
+            view.content = Content::unsupported("deleted");
+        }
+        view
+    }
+
+    /// It came over a channel; otherwise it was sent by us.
+    pub fn came_over_the_channel(&self) -> bool {
+        self.view.direction == Direction::Inbound || self.view.author == Author::Account
+    }
 }
 
 impl Conversation {

@@ -1,0 +1,83 @@
+//! What a channel would make of a message, without sending it.
+
+use axum::{Json, extract::State};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use tributary_bus::{
+    ChannelId,
+    message::{Content, Degradation},
+};
+use utoipa::ToSchema;
+
+use super::{
+    ApiState,
+    auth::Caller,
+    extract::{Body, Id, Name},
+    problem::{Code, Problem},
+    views,
+};
+
+/// What the channels answer; the composition root asks the connectors, which this crate does not know.
+pub trait Preview: Send + Sync {
+    /// What the channel makes of the content; `None` when no such channel is configured. No network, no disk.
+    ///
+    /// # Errors
+    /// The channel can never carry it; why, in words for a person that hold none of the message.
+    fn preview(&self, channel: &ChannelId, content: &Content) -> Option<Result<Previewed, String>>;
+}
+
+/// What a channel makes of a content.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Previewed {
+    /// What the contact gets, in order; each is a message of its own in the channel.
+    pub parts: Vec<Content>,
+    /// What had to be changed to fit the channel; empty when nothing.
+    pub degraded: Vec<Degradation>,
+}
+
+/// What is to be previewed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewMessage {
+    /// As it would be sent; of any type.
+    #[serde(deserialize_with = "known")]
+    #[schema(value_type = views::Content)]
+    content: Content,
+}
+
+/// Content of a type that this version knows, and that fits it.
+fn known<'de, D: Deserializer<'de>>(input: D) -> Result<Content, D::Error> {
+    match Content::deserialize(input)? {
+        Content::Other(fields) => {
+            let kind = fields.get("type").and_then(|kind| kind.as_str());
+            Err(D::Error::custom(match kind {
+                Some(_) => "is of an unknown type, or lacks a field of its type",
+                None => "has no type",
+            }))
+        }
+        content => Ok(content),
+    }
+}
+
+/// Preview a message
+///
+/// Answers what the channel would make of a content: its parts, and what had to be changed to fit. Nothing is sent.
+#[utoipa::path(post, path = "/v1/channels/{id}/preview", tag = "channels", params(("id" = String, Path, description = "Channel id")), request_body = PreviewMessage, responses((status = 200, body = views::Preview)))]
+pub async fn preview_message(
+    Caller(organization): Caller,
+    State(state): State<ApiState>,
+    Id(Name(id)): Id<Name>,
+    Body(request): Body<PreviewMessage>,
+) -> Result<Json<views::Preview>, Problem> {
+    let channel = ChannelId(id);
+    let own = state.store().channel(&organization, &channel).await?;
+    own.ok_or_else(|| Problem::not_found("channel"))?;
+    let answer = state
+        .preview()
+        .and_then(|preview| preview.preview(&channel, &request.content));
+    match answer {
+        Some(Ok(previewed)) => Ok(Json(previewed.into())),
+        Some(Err(reason)) => Err(Problem::new(Code::Unrenderable, reason)),
+        None => Err(Problem::of(Code::ChannelRemoved)),
+    }
+}

@@ -1,0 +1,110 @@
+//! Answers that are typed: where choices went as a numbered list, a number or a title counts as the choice.
+//!
+//! A conversation has at most one open question. An answer closes it, the next question takes its place, and it is
+//! forgotten after [`OPEN_FOR`]; whatever else is typed leaves it open.
+
+use chrono::TimeDelta;
+use serde_json::Value;
+use tributary_bus::message::{Content, DegradationCode, Status};
+
+use super::steps::Decision;
+use crate::model::{Message, Question};
+
+/// How long a question can be answered by typing.
+const OPEN_FOR: TimeDelta = TimeDelta::hours(24);
+
+impl Decision<'_> {
+    /// Makes a typed answer the choice that it means, and closes a question that was answered.
+    pub fn take_answer(&mut self, message: &mut Message) {
+        let conversation = message.view.conversation_id;
+        let Some(entry) = self.snapshot.conversations.get_mut(&conversation) else {
+            return;
+        };
+        let Some(question) = entry.value.question else {
+            return;
+        };
+        let answers = |message: &Message| message.view.reply_to == Some(question.message);
+        let closed = match &message.view.content {
+            Content::ChoiceReply(_) => answers(message),
+            // Said about another message, it is no answer to this question.
+            Content::Text(text) if message.reply_to.is_none() || answers(message) => {
+                let typed = text.text.clone();
+                let asked = self.snapshot.messages.get(&question.message);
+                let in_time = self.now - question.asked_at <= OPEN_FOR;
+                match asked
+                    .filter(|_| in_time)
+                    .and_then(|asked| choice(&asked.value, typed))
+                {
+                    Some(reply) => {
+                        message.view.content = reply;
+                        message.view.reply_to = Some(question.message);
+                        true
+                    }
+                    None => false,
+                }
+            }
+            Content::Text(_)
+            | Content::Image(_)
+            | Content::Video(_)
+            | Content::Audio(_)
+            | Content::Voice(_)
+            | Content::File(_)
+            | Content::Sticker(_)
+            | Content::Location(_)
+            | Content::ContactCard(_)
+            | Content::Choices(_)
+            | Content::Carousel(_)
+            | Content::Template(_)
+            | Content::Email(_)
+            | Content::Unsupported(_)
+            | Content::Other(_) => false,
+        };
+        if closed {
+            entry.edit().question = None;
+        }
+    }
+
+    /// Opens the question that a message of ours asks, when it went as a numbered list; unless a later one is open.
+    pub fn ask(&mut self, message: &Message) {
+        let sent = match message.view.status {
+            Status::Sent | Status::Delivered | Status::Read => true,
+            Status::Received | Status::Queued | Status::Failed | Status::Expired => false,
+        };
+        if !sent || !numbered(message) || !matches!(message.view.content, Content::Choices(_)) {
+            return;
+        }
+        let conversation = message.view.conversation_id;
+        let Some(entry) = self.snapshot.conversations.get(&conversation) else {
+            return;
+        };
+        let open = entry.value.question.map(|question| question.message);
+        let open = open.and_then(|id| self.snapshot.messages.get(&id));
+        if open.is_some_and(|open| open.value.view.seq > message.view.seq) {
+            return;
+        }
+        if let Some(entry) = self.snapshot.conversations.get_mut(&conversation) {
+            entry.edit().question = Some(Question {
+                message: message.view.id,
+                asked_at: self.now,
+            });
+        }
+    }
+}
+
+/// The choices went as a numbered list.
+pub(super) fn numbered(message: &Message) -> bool {
+    let mut degraded = message.view.degraded.iter();
+    degraded.any(|one| one.code == DegradationCode::ChoicesNumbered)
+}
+
+fn choice(asked: &Message, typed: String) -> Option<Content> {
+    let Content::Choices(choices) = &asked.view.content else {
+        return None;
+    };
+    if asked.view.deleted_at.is_some() {
+        return None;
+    }
+    let mut reply = choices.answer(&typed)?;
+    reply.extra.insert("typed".to_owned(), Value::String(typed));
+    Some(Content::ChoiceReply(reply))
+}

@@ -1,0 +1,352 @@
+//! The columns of each table, as they are written many rows at a time.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tributary_bus::{EventId, OrganizationId};
+use uuid::Uuid;
+
+use super::write_json;
+use crate::{
+    decide::RawPayload,
+    model::{Contact, Conversation, Early, Health, Message, Outgoing, PartId},
+    store::{
+        StoreError,
+        bulk::{Bulk, Column},
+    },
+};
+
+/// A column out of one value of every item.
+macro_rules! column {
+    ($kind:ident, $items:expr, $item:ident => $value:expr) => {
+        Column::$kind($items.iter().map(|$item| $value).collect())
+    };
+}
+
+/// A column of JSON, out of one value of every item.
+fn texts<T, V: Serialize>(all: &[&T], value: impl Fn(&T) -> &V) -> Result<Column, StoreError> {
+    let texts = all.iter().map(|item| write_json(value(item)));
+    Ok(Column::Text(texts.collect::<Result<_, _>>()?))
+}
+
+/// A column of JSON, out of one value of every item; `None` is NULL.
+fn json<T, V: Serialize + ?Sized>(
+    all: &[&T],
+    value: impl Fn(&T) -> Option<&V>,
+) -> Result<Column, StoreError> {
+    let texts = all
+        .iter()
+        .map(|item| value(item).map(write_json).transpose());
+    Ok(Column::MaybeText(texts.collect::<Result<_, _>>()?))
+}
+
+/// All columns of new contacts.
+pub(crate) fn contacts(all: &[&Contact]) -> Result<Bulk, StoreError> {
+    let mut columns = contact_columns(all)?;
+    columns.extend([
+        (
+            "organization",
+            column!(Text, all, c => c.organization.0.clone()),
+        ),
+        (
+            "channel_id",
+            column!(Text, all, c => c.view.channel_id.0.clone()),
+        ),
+        ("address", column!(Text, all, c => c.view.address.0.clone())),
+        ("created_at", column!(Time, all, c => c.view.created_at)),
+    ]);
+    Ok(Bulk::new("contacts", all.len(), columns))
+}
+
+/// What can change about a contact.
+pub(crate) fn contact_changes(all: &[&Contact]) -> Result<Bulk, StoreError> {
+    Ok(Bulk::new("contacts", all.len(), contact_columns(all)?))
+}
+
+fn contact_columns(all: &[&Contact]) -> Result<Vec<(&'static str, Column)>, StoreError> {
+    Ok(vec![
+        ("id", column!(Id, all, c => c.view.id.0)),
+        ("name", column!(MaybeText, all, c => c.view.name.clone())),
+        (
+            "locale",
+            column!(MaybeText, all, c => c.view.locale.clone()),
+        ),
+        (
+            "username",
+            column!(MaybeText, all, c => c.view.username.clone()),
+        ),
+        ("avatar", json(all, |c| c.view.avatar.as_ref())?),
+        (
+            "identifiers",
+            json(all, |c| {
+                Some(&c.view.identifiers).filter(|list| !list.is_empty())
+            })?,
+        ),
+        ("first_touch", json(all, |c| c.view.first_touch.as_ref())?),
+        ("last_touch", json(all, |c| c.view.last_touch.as_ref())?),
+        ("blocked", column!(Flag, all, c => c.view.blocked)),
+    ])
+}
+
+/// All columns of new conversations.
+pub(crate) fn conversations(all: &[&Conversation]) -> Bulk {
+    let mut columns = conversation_columns(all);
+    columns.extend([
+        (
+            "organization",
+            column!(Text, all, c => c.organization.0.clone()),
+        ),
+        (
+            "channel_id",
+            column!(Text, all, c => c.view.channel_id.0.clone()),
+        ),
+        ("contact_id", column!(Id, all, c => c.view.contact_id.0)),
+        ("shard", column!(Number, all, c => i64::from(c.shard))),
+        ("created_at", column!(Time, all, c => c.view.created_at)),
+    ]);
+    Bulk::new("conversations", all.len(), columns)
+}
+
+/// What can change about a conversation.
+pub(crate) fn conversation_changes(all: &[&Conversation]) -> Bulk {
+    Bulk::new("conversations", all.len(), conversation_columns(all))
+}
+
+fn conversation_columns(all: &[&Conversation]) -> Vec<(&'static str, Column)> {
+    vec![
+        ("id", column!(Id, all, c => c.view.id.0)),
+        (
+            "state",
+            column!(Text, all, c => c.view.state.as_str().to_owned()),
+        ),
+        (
+            "agent_id",
+            column!(MaybeId, all, c => c.view.agent_id.map(|id| id.0)),
+        ),
+        ("seq", column!(Number, all, c => c.view.seq)),
+        (
+            "waiting_since",
+            column!(MaybeTime, all, c => c.waiting_since),
+        ),
+        ("queued", column!(Flag, all, c => c.queued)),
+        ("closed_at", column!(MaybeTime, all, c => c.closed_at)),
+        (
+            "question_id",
+            column!(MaybeId, all, c => c.question.map(|q| q.message.0)),
+        ),
+        (
+            "question_at",
+            column!(MaybeTime, all, c => c.question.map(|q| q.asked_at)),
+        ),
+        ("updated_at", column!(Time, all, c => c.view.updated_at)),
+    ]
+}
+
+/// All columns of new messages.
+pub(crate) fn messages(all: &[&Message]) -> Result<Bulk, StoreError> {
+    let mut columns = message_columns(all)?;
+    columns.extend([
+        (
+            "organization",
+            column!(Text, all, m => m.organization.0.clone()),
+        ),
+        (
+            "conversation_id",
+            column!(Id, all, m => m.view.conversation_id.0),
+        ),
+        (
+            "channel_id",
+            column!(Text, all, m => m.view.channel_id.0.clone()),
+        ),
+        ("contact_id", column!(Id, all, m => m.view.contact_id.0)),
+        ("seq", column!(Number, all, m => m.view.seq)),
+        (
+            "direction",
+            column!(Text, all, m => m.view.direction.as_str().to_owned()),
+        ),
+        ("author", texts(all, |m| &m.view.author)?),
+        ("reply_to", column!(MaybeText, all, m => m.reply_to.clone())),
+        ("created_at", column!(Time, all, m => m.view.created_at)),
+    ]);
+    Ok(Bulk::new("messages", all.len(), columns))
+}
+
+/// What can change about a message.
+pub(crate) fn message_changes(all: &[&Message]) -> Result<Bulk, StoreError> {
+    Ok(Bulk::new("messages", all.len(), message_columns(all)?))
+}
+
+fn message_columns(all: &[&Message]) -> Result<Vec<(&'static str, Column)>, StoreError> {
+    fn some<T>(list: &[T]) -> Option<&[T]> {
+        Some(list).filter(|list| !list.is_empty())
+    }
+    Ok(vec![
+        ("id", column!(Id, all, m => m.view.id.0)),
+        ("content", texts(all, |m| &m.view.content)?),
+        (
+            "status",
+            column!(Text, all, m => m.view.status.as_str().to_owned()),
+        ),
+        ("uncertain", column!(Flag, all, m => m.view.uncertain)),
+        ("failure", json(all, |m| m.view.failure.as_ref())?),
+        ("degraded", json(all, |m| some(&m.view.degraded))?),
+        (
+            "provider_id",
+            column!(MaybeText, all, m => m.provider_ids.first().cloned()),
+        ),
+        (
+            "more_provider_ids",
+            json(all, |m| m.provider_ids.get(1..).and_then(some))?,
+        ),
+        (
+            "reply_to_id",
+            column!(MaybeId, all, m => m.view.reply_to.map(|id| id.0)),
+        ),
+        (
+            "context",
+            json(all, |m| Some(&m.view.context).filter(|c| !c.is_empty()))?,
+        ),
+        ("reactions", json(all, |m| some(&m.view.reactions))?),
+        ("edited_at", column!(MaybeTime, all, m => m.view.edited_at)),
+        (
+            "deleted_at",
+            column!(MaybeTime, all, m => m.view.deleted_at),
+        ),
+        ("undo", json(all, |m| some(&m.undo))?),
+    ])
+}
+
+/// The provider's ids of parts.
+pub(crate) fn provider_ids(all: &[PartId]) -> Bulk {
+    Bulk::new(
+        "provider_ids",
+        all.len(),
+        vec![
+            ("channel_id", column!(Text, all, p => p.channel.0.clone())),
+            (
+                "provider_id",
+                column!(Text, all, p => p.provider_id.clone()),
+            ),
+            (
+                "organization",
+                column!(Text, all, p => p.organization.0.clone()),
+            ),
+            ("message_id", column!(Id, all, p => p.message.0)),
+            (
+                "part",
+                column!(Number, all, p => i64::try_from(p.part).unwrap_or(i64::MAX)),
+            ),
+        ],
+    )
+}
+
+/// Changes that came before their message.
+pub(crate) fn early_changes(all: &[&Early], now: DateTime<Utc>) -> Result<Bulk, StoreError> {
+    Ok(Bulk::new(
+        "early_changes",
+        all.len(),
+        vec![
+            ("message_id", column!(Id, all, e => e.message.0)),
+            (
+                "organization",
+                column!(Text, all, e => e.organization.0.clone()),
+            ),
+            ("channel_id", column!(Text, all, e => e.channel.0.clone())),
+            ("content", json(all, |e| e.content.as_ref())?),
+            ("edited_at", column!(MaybeTime, all, e => e.edited_at)),
+            ("deleted_at", column!(MaybeTime, all, e => e.deleted_at)),
+            ("at", Column::Time(vec![now; all.len()])),
+        ],
+    ))
+}
+
+/// How channels are doing.
+pub(crate) fn health(all: &[&Health]) -> Bulk {
+    Bulk::new(
+        "channels",
+        all.len(),
+        vec![
+            ("id", column!(Text, all, h => h.channel.0.clone())),
+            (
+                "health_state",
+                column!(Text, all, h => h.state.as_str().to_owned()),
+            ),
+            ("health_reason", column!(Text, all, h => h.reason.clone())),
+            (
+                "health_action",
+                column!(MaybeText, all, h => h.action.clone()),
+            ),
+            ("health_since", column!(Time, all, h => h.since)),
+        ],
+    )
+}
+
+/// Outbox rows. Within a transaction their ids rise in this order.
+pub(crate) fn outbox(all: &[Outgoing], now: DateTime<Utc>) -> Result<Bulk, StoreError> {
+    let envelopes: Result<Vec<_>, _> = all.iter().map(|o| write_json(&o.envelope)).collect();
+    Ok(Bulk::new(
+        "outbox",
+        all.len(),
+        vec![
+            (
+                "organization",
+                column!(Text, all, o => o.envelope.orgid.0.clone()),
+            ),
+            ("shard", column!(Number, all, o => i64::from(o.shard))),
+            (
+                "lane",
+                column!(MaybeText, all, o => o.lane.as_ref().map(ToString::to_string)),
+            ),
+            ("envelope", Column::Text(envelopes?)),
+            ("created_at", Column::Time(vec![now; all.len()])),
+        ],
+    ))
+}
+
+/// Ids of events that took effect.
+pub(crate) fn seen(all: &[(Uuid, OrganizationId)], now: DateTime<Utc>) -> Bulk {
+    Bulk::new(
+        "seen",
+        all.len(),
+        vec![
+            ("id", column!(Id, all, s => s.0)),
+            ("organization", column!(Text, all, s => s.1.0.clone())),
+            ("at", Column::Time(vec![now; all.len()])),
+        ],
+    )
+}
+
+/// Provider payloads.
+pub(crate) fn raw_payloads(all: &[RawPayload], now: DateTime<Utc>) -> Bulk {
+    Bulk::new(
+        "raw_payloads",
+        all.len(),
+        vec![
+            ("event_id", column!(Id, all, r => r.event.0)),
+            (
+                "organization",
+                column!(Text, all, r => r.organization.0.clone()),
+            ),
+            ("channel_id", column!(Text, all, r => r.channel.0.clone())),
+            ("received_at", Column::Time(vec![now; all.len()])),
+            (
+                "media_type",
+                column!(Text, all, r => r.raw.media_type.clone()),
+            ),
+            ("body", column!(Text, all, r => r.raw.body.clone())),
+        ],
+    )
+}
+
+/// Published events; within a transaction their positions rise in this order.
+pub(crate) fn events(all: &[(EventId, OrganizationId, &str)], now: DateTime<Utc>) -> Bulk {
+    Bulk::new(
+        "events",
+        all.len(),
+        vec![
+            ("id", column!(Id, all, e => e.0.0)),
+            ("organization", column!(Text, all, e => e.1.0.clone())),
+            ("envelope", column!(Text, all, e => e.2.to_owned())),
+            ("published_at", Column::Time(vec![now; all.len()])),
+        ],
+    )
+}

@@ -1,0 +1,59 @@
+//! Writing what was decided besides contacts, conversations and messages.
+
+use chrono::{DateTime, Utc};
+use sqlx::AssertSqlSafe;
+use tributary_base::database::Tx;
+use uuid::Uuid;
+
+use super::{
+    StoreError,
+    bulk::{for_database, id_list},
+    rows,
+};
+use crate::decide::{Change, Changes, Snapshot};
+
+/// Writes provider ids, early changes and how channels are doing.
+pub(super) async fn apply(
+    tx: &mut Tx,
+    snapshot: &Snapshot,
+    changes: &Changes,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    // One that two messages claim stays with the first.
+    rows::provider_ids(&changes.parts)
+        .insert(tx, "ON CONFLICT DO NOTHING")
+        .await?;
+    let early = |change| Snapshot::changed(&snapshot.early, change);
+    rows::early_changes(&early(Change::New), now)?
+        .insert(tx, "")
+        .await?;
+    rows::early_changes(&early(Change::Changed), now)?
+        .update(tx)
+        .await?;
+    let caught_up: Vec<Uuid> = changes.caught_up.iter().map(|id| id.0).collect();
+    forget_early(tx, &caught_up).await?;
+    for change in [Change::New, Change::Changed] {
+        rows::health(&Snapshot::changed(&snapshot.health, change))
+            .update(tx)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn forget_early(tx: &mut Tx, ids: &[Uuid]) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let statement = for_database(tx, "DELETE FROM early_changes WHERE message_id {ids}");
+    match tx {
+        Tx::Postgres(tx) => {
+            let query = sqlx::query(AssertSqlSafe(statement)).bind(ids);
+            query.execute(&mut **tx).await?;
+        }
+        Tx::Sqlite(tx) => {
+            let query = sqlx::query(AssertSqlSafe(statement)).bind(id_list(ids));
+            query.execute(&mut **tx).await?;
+        }
+    }
+    Ok(())
+}
