@@ -174,6 +174,8 @@ async fn choices_are_answered_and_messages_change() {
             {"id": "green", "title": "Green"}, {"id": "black", "title": "Black"}]}}),
         )
         .await;
+    // Nobody presses sooner than the provider's id of the question is known here.
+    scene.is_sent(&question).await;
     let chat = sees(&olena, |texts| texts.contains(&"Which?".to_owned())).await;
     olena.presses_button(chat, "Black").expect("a button");
     let reply = scene
