@@ -35,3 +35,7 @@ ci:
 # The chaos test at full size: 200 contacts, 5,000 messages in, 2,000 replies. CHAOS_SEED repeats a schedule.
 chaos:
     CHAOS=full tests/run -p tributary --test e2e chaos --no-capture
+
+# The conformance suite with 100,000 mutated payloads for each kind of channel
+conformance:
+    CONFORMANCE=full tests/run -p tributary-connectors --test conformance

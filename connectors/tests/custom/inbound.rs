@@ -39,7 +39,7 @@ async fn only_what_is_signed_gets_in() {
     let reply = stage.system.post(&url, body, Forged::Old(200)).await;
     assert_eq!(reply.expect("an answer").status, 200);
     stage.received(1).await;
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,7 +65,7 @@ async fn a_secret_is_changed_without_a_gap() {
     }
     assert_eq!(stage.system.look(|records| records.refused.len()), 0);
     stage.received(2).await;
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +101,7 @@ async fn what_comes_twice_or_late_is_the_same_event() {
         events.len(),
         "each has one id, however often it comes"
     );
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +133,7 @@ async fn a_bad_event_keeps_its_whole_request_out() {
     let reply = stage.system.send_events(&stage.account, &events[..1]).await;
     assert_eq!(reply.expect("an answer").body, json!({"accepted": 1}));
     stage.received(1).await;
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,7 +191,7 @@ async fn media_is_fetched_from_its_link() {
     let failed = of("m-2");
     assert_eq!(failed.state, MediaState::Failed);
     assert_eq!(failed.failure.as_deref(), Some("url answers 404"));
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,5 +207,5 @@ async fn links_into_internal_networks_are_refused() {
     assert_eq!(reply.status, 400);
     let problem = reply.body["problems"][0]["problem"].as_str();
     assert!(problem.is_some_and(|problem| problem.contains("internal")));
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }

@@ -45,7 +45,7 @@ async fn replies_go_out_in_order_and_are_told() {
     let status = stage.status(ids[0], Status::Sent).await;
     assert_eq!(status.provider_ids, [delivered[0].id.clone()]);
     assert!(status.degraded.is_empty() && !status.uncertain);
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,7 +74,7 @@ async fn a_message_of_two_parts_is_as_far_as_the_last_one() {
     stage.status(id, Status::Read).await;
     // The first part's `read` alone moved nothing.
     assert_eq!(told(), [Status::Sent, Status::Delivered, Status::Read]);
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +89,7 @@ async fn a_failure_that_is_told_later_counts() {
     let failure = failed.failure.expect("a reason");
     assert_eq!(failure.code, FailureCode::Rejected);
     assert!(failure.reason.contains("mailbox full"), "{failure:?}");
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 /// What is wrong, and how often the system is asked then.
@@ -120,7 +120,7 @@ async fn whatever_happens_it_is_taken_once() {
     }
     let repeated = stage.system.look(|records| records.repeated);
     assert_eq!(repeated, 3, "those that had been taken");
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,14 +131,14 @@ async fn who_names_no_id_is_known_by_the_key() {
         let id = stage.reply("hello").await;
         let sent = stage.status(id, Status::Sent).await;
         let key = format!("{id}-0");
-        assert_eq!(sent.provider_ids, [key.clone()]);
+        assert_eq!(sent.provider_ids, std::slice::from_ref(&key));
         let report = json!({"id": key, "status": "delivered"});
         let reply = stage.system.send_statuses(&stage.account, &[report]).await;
         assert_eq!(reply.expect("an answer").status, 200);
         stage.status(id, Status::Delivered).await;
     }
     assert_eq!(stage.system.delivered().len(), 2);
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,7 +159,7 @@ async fn a_limit_is_waited_for() {
         assert!(!sent.uncertain && began.elapsed() >= Duration::from_secs(1));
     }
     assert_eq!(stage.system.delivered().len(), 2);
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +192,7 @@ async fn refusals_are_told_apart() {
         })
         .await;
     assert_eq!(left.origin.address, Address::from(CONTACT));
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,7 +274,7 @@ async fn changes_and_signs_are_told() {
     assert!(stage.system.shows(CONTACT).is_empty());
     deliver!(DeliveryTyping {});
     assert_eq!(of("typing").await["to"], CONTACT);
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,7 +297,7 @@ async fn what_the_system_is_without_is_not_sent_to_it() {
             .text()
             .contains("https://files.example.org/cat.png")
     );
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -329,7 +329,7 @@ async fn media_of_ours_goes_out_as_a_link_that_opens() {
         .expect("an answer");
     assert_eq!(response.status(), 200);
     assert_eq!(response.bytes().await.expect("the file"), bytes);
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -354,5 +354,5 @@ async fn each_call_is_in_the_channel_log_without_secrets() {
         assert!(!all.contains(&secret["whsec_".len()..]), "{all}");
         assert!(!all.contains("shibboleth"), "{all}");
     }
-    stage.is_settled().await;
+    stage.ends_settled().await;
 }

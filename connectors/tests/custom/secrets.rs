@@ -72,7 +72,7 @@ async fn no_secret_reaches_a_log() {
         stage.status(id, end).await;
     }
     let secret = stage.system.secret();
-    stage.is_settled().await;
+    stage.ends_settled().await;
 
     let text = String::from_utf8_lossy(&lock(&log.0)).into_owned();
     assert!(

@@ -223,7 +223,7 @@ impl Stage {
     }
 
     /// Stops all; the invariant at the end of each test: nothing is left anywhere.
-    pub async fn is_settled(self) {
+    pub async fn ends_settled(self) {
         let lane = Lane::Delivery(ChannelId::from("crm"));
         let deadline = Instant::now() + PATIENCE;
         loop {
