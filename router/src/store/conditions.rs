@@ -14,13 +14,13 @@ pub struct ChannelCondition {
     pub organization: OrganizationId,
     pub kind: String,
     /// See [`tributary_bus::message::HealthState`]; `None`: nothing was told yet.
-    #[sqlx(rename = "health_state", default)]
+    #[sqlx(rename = "health_state")]
     pub state: Option<String>,
-    #[sqlx(rename = "health_reason", default)]
+    #[sqlx(rename = "health_reason")]
     pub reason: Option<String>,
-    #[sqlx(rename = "health_action", default)]
+    #[sqlx(rename = "health_action")]
     pub action: Option<String>,
-    #[sqlx(rename = "health_since", default)]
+    #[sqlx(rename = "health_since")]
     pub since: Option<DateTime<Utc>>,
 }
 
@@ -32,7 +32,7 @@ impl Store {
     pub async fn channel_conditions(&self) -> Result<Vec<ChannelCondition>, StoreError> {
         self.within(async {
             Ok(on!(read &self.database, db => {
-                sqlx::query_as("SELECT * FROM channels WHERE removed_at IS NULL ORDER BY organization, id")
+                sqlx::query_as("SELECT id, organization, kind, health_state, health_reason, health_action, health_since FROM channels WHERE removed_at IS NULL ORDER BY organization, id")
                     .fetch_all(db)
                     .await
             })?)

@@ -3,7 +3,7 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::{TryRng, rngs::SysRng};
-use sqlx::types::Json;
+use sqlx::{AssertSqlSafe, types::Json};
 use tributary_base::on;
 use tributary_bus::{EndpointId, EventFilter, Lane, LaneSpec, OrganizationId};
 use tributary_config::Secret;
@@ -43,6 +43,10 @@ pub enum EndpointCreated {
 #[derive(Debug, thiserror::Error)]
 #[error("the system gives no randomness: {0}")]
 pub struct NoRandomness(String);
+
+/// The columns that [`EndpointRow`] reads.
+const ENDPOINT_COLUMNS: &str = "id, organization, url, events, secret, previous_secret, \
+     previous_until, created_at, deleted_at";
 
 #[derive(sqlx::FromRow)]
 struct EndpointRow {
@@ -152,8 +156,8 @@ impl Store {
             .within(async {
                 Ok(
                     on!(read &self.database, db => sqlx::query_as::<_, EndpointRow>(
-            "SELECT * FROM endpoints WHERE organization = $1 AND deleted_at IS NULL
-             AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3",
+            AssertSqlSafe(format!("SELECT {ENDPOINT_COLUMNS} FROM endpoints WHERE organization = $1 AND deleted_at IS NULL
+             AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3")),
         )
         .bind(organization)
         .bind(after)
@@ -179,7 +183,7 @@ impl Store {
             .within(async {
                 Ok(
                     on!(read &self.database, db => sqlx::query_as::<_, EndpointRow>(
-            "SELECT * FROM endpoints WHERE organization = $1 AND id = $2 AND deleted_at IS NULL",
+            AssertSqlSafe(format!("SELECT {ENDPOINT_COLUMNS} FROM endpoints WHERE organization = $1 AND id = $2 AND deleted_at IS NULL")),
         )
         .bind(organization)
         .bind(id)
@@ -248,7 +252,7 @@ impl Store {
     /// # Errors
     /// No database.
     pub async fn endpoints_of_all(&self) -> Result<Vec<Endpoint>, StoreError> {
-        let rows = self.within(async { Ok(on!(read &self.database, db => sqlx::query_as::<_, EndpointRow>("SELECT * FROM endpoints ORDER BY id")
+        let rows = self.within(async { Ok(on!(read &self.database, db => sqlx::query_as::<_, EndpointRow>(AssertSqlSafe(format!("SELECT {ENDPOINT_COLUMNS} FROM endpoints ORDER BY id")))
             .fetch_all(db)
             .await)?) }).await?;
         Ok(rows.into_iter().map(Endpoint::from).collect())
@@ -259,7 +263,7 @@ impl Store {
     /// # Errors
     /// No database.
     pub async fn endpoint_of_lane(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
-        let row = self.within(async { Ok(on!(read &self.database, db => sqlx::query_as::<_, EndpointRow>("SELECT * FROM endpoints WHERE id = $1")
+        let row = self.within(async { Ok(on!(read &self.database, db => sqlx::query_as::<_, EndpointRow>(AssertSqlSafe(format!("SELECT {ENDPOINT_COLUMNS} FROM endpoints WHERE id = $1")))
             .bind(id)
             .fetch_optional(db)
             .await)?) }).await?;

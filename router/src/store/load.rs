@@ -350,7 +350,8 @@ async fn homes(
 }
 
 async fn early(tx: &mut Tx, ids: &[Uuid]) -> Result<BTreeMap<MessageId, Entry<Early>>, StoreError> {
-    let statement = "SELECT * FROM early_changes WHERE message_id {ids}";
+    let statement = "SELECT message_id, organization, channel_id, content, edited_at, deleted_at \
+         FROM early_changes WHERE message_id {ids}";
     let rows: Vec<EarlyRow> = select_by_ids(tx, statement, ids).await?;
     let rows = rows.into_iter().map(|row| {
         let early = Early::try_from(row)?;
@@ -392,9 +393,10 @@ async fn messages(
 /// Messages of these conversations that were sent and are not known to be read, near their ends.
 async fn unread(tx: &mut Tx, conversations: &[Uuid]) -> Result<Vec<Message>, StoreError> {
     let statement = format!(
-        "SELECT m.* FROM conversations c JOIN messages m ON m.conversation_id = c.id \
+        "SELECT {MESSAGE_COLUMNS} FROM messages WHERE id IN \
+         (SELECT m.id FROM conversations c JOIN messages m ON m.conversation_id = c.id \
          AND m.seq > c.seq - {READ_WITHIN} WHERE c.id {{ids}} AND m.direction = 'outbound' \
-         AND m.status IN ('sent', 'delivered')"
+         AND m.status IN ('sent', 'delivered'))"
     );
     let rows: Vec<MessageRow> = select_by_ids(tx, &statement, conversations).await?;
     rows.into_iter().map(Message::try_from).collect()

@@ -1,6 +1,7 @@
 //! What the API reads. Every query carries the organization.
 
 use chrono::{DateTime, Utc};
+use sqlx::AssertSqlSafe;
 use tributary_base::on;
 use tributary_bus::{
     AgentId, ChannelId, ContactId, ConversationId, MessageId, OrganizationId,
@@ -9,7 +10,10 @@ use tributary_bus::{
 
 use super::{
     Store, StoreError,
-    rows::{ContactRow, ConversationRow, MessageRow},
+    rows::{
+        CONTACT_COLUMNS, CONVERSATION_COLUMNS, ContactRow, ConversationRow, MESSAGE_COLUMNS,
+        MessageRow,
+    },
 };
 use crate::model::{Contact, Conversation, Message};
 
@@ -207,8 +211,8 @@ impl Store {
             .within(async {
                 Ok(
                     on!(read &self.database, db => sqlx::query_as::<_, ContactRow>(
-            "SELECT * FROM contacts
-             WHERE organization = $1 AND id = $2",
+            AssertSqlSafe(format!("SELECT {CONTACT_COLUMNS} FROM contacts
+             WHERE organization = $1 AND id = $2")),
         )
         .bind(organization)
         .bind(id)
@@ -232,10 +236,10 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<ConversationView>, StoreError> {
         let rows = self.within(async { Ok(on!(read &self.database, db => sqlx::query_as::<_, ConversationRow>(
-            "SELECT * FROM conversations
+            AssertSqlSafe(format!("SELECT {CONVERSATION_COLUMNS} FROM conversations
              WHERE organization = $1 AND ($2 IS NULL OR state = $2) AND ($3 IS NULL OR agent_id = $3)
              AND ($4 IS NULL OR channel_id = $4) AND ($5 IS NULL OR contact_id = $5)
-             AND ($6 IS NULL OR id < $6) ORDER BY id DESC LIMIT $7",
+             AND ($6 IS NULL OR id < $6) ORDER BY id DESC LIMIT $7")),
         )
         .bind(organization)
         .bind(filter.state.map(ConversationState::as_str))
@@ -264,8 +268,8 @@ impl Store {
             .within(async {
                 Ok(
                     on!(read &self.database, db => sqlx::query_as::<_, ConversationRow>(
-            "SELECT * FROM conversations
-             WHERE organization = $1 AND id = $2",
+            AssertSqlSafe(format!("SELECT {CONVERSATION_COLUMNS} FROM conversations
+             WHERE organization = $1 AND id = $2")),
         )
         .bind(organization)
         .bind(id)
@@ -292,13 +296,13 @@ impl Store {
     ) -> Result<Vec<MessageView>, StoreError> {
         let (statement, beyond) = match order {
             Order::OldestFirst => (
-                "SELECT * FROM messages WHERE organization = $1 AND conversation_id = $2 AND seq > $3
-                 ORDER BY seq LIMIT $4",
+                AssertSqlSafe(format!("SELECT {MESSAGE_COLUMNS} FROM messages WHERE organization = $1 AND conversation_id = $2 AND seq > $3
+                 ORDER BY seq LIMIT $4")),
                 beyond.unwrap_or(i64::MIN),
             ),
             Order::NewestFirst => (
-                "SELECT * FROM messages WHERE organization = $1 AND conversation_id = $2 AND seq < $3
-                 ORDER BY seq DESC LIMIT $4",
+                AssertSqlSafe(format!("SELECT {MESSAGE_COLUMNS} FROM messages WHERE organization = $1 AND conversation_id = $2 AND seq < $3
+                 ORDER BY seq DESC LIMIT $4")),
                 beyond.unwrap_or(i64::MAX),
             ),
         };
@@ -333,7 +337,7 @@ impl Store {
             .within(async {
                 Ok(
                     on!(read &self.database, db => sqlx::query_as::<_, MessageRow>(
-            "SELECT * FROM messages WHERE organization = $1 AND id = $2",
+            AssertSqlSafe(format!("SELECT {MESSAGE_COLUMNS} FROM messages WHERE organization = $1 AND id = $2")),
         )
         .bind(organization)
         .bind(id)

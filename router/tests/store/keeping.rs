@@ -6,10 +6,10 @@ use anyhow::Result;
 use chrono::{TimeDelta, Utc};
 use serde_json::Map;
 use tributary_bus::{
-    ChannelId, EventId,
-    message::{Attribution, ContactJoined, JoinReason, Profile},
+    ChannelId, Envelope, EventId,
+    message::{Attribution, ContactJoined, ContactRead, JoinReason, Profile},
 };
-use tributary_router::store::{Retention, StoreError};
+use tributary_router::store::{Order, Retention, StoreError};
 
 use crate::support::{World, acme, envelope, message, origin};
 
@@ -131,4 +131,59 @@ pub fn a_transaction_given_up_while_it_begins_is_ended(world: &World) -> Ran<'_>
         }
         Ok(())
     })
+}
+
+/// During an update `tributary migrate` runs first and the processes restart later: those that still run keep prepared
+/// statements, which must not depend on what columns there are.
+pub fn a_later_version_adds_columns_under_a_running_process(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        world.take_in(vec![message("ada", "1")?]).await?;
+        let conversation = world.conversation_of("ada").await?;
+        let organization = acme();
+        for round in 0..2 {
+            // Often enough that every connection of the pool has prepared them.
+            for _ in 0..20 {
+                let store = &world.store;
+                let messages = store
+                    .messages(&organization, conversation.id, Order::OldestFirst, None, 9)
+                    .await?;
+                assert_eq!(messages.len(), 1);
+                let id = messages[0].id;
+                assert!(store.message(&organization, id).await?.is_some());
+                let contact = store
+                    .contact(&organization, conversation.contact_id)
+                    .await?;
+                assert!(contact.is_some());
+                let found = store.conversation(&organization, conversation.id).await?;
+                assert!(found.is_some());
+                assert!(!store.channel_conditions().await?.is_empty());
+                store.endpoints_of_all().await?;
+                world.take_in(vec![read_by("ada", round)?]).await?;
+            }
+            if round == 0 {
+                for table in [
+                    "messages",
+                    "contacts",
+                    "conversations",
+                    "channels",
+                    "endpoints",
+                    "early_changes",
+                ] {
+                    let statement =
+                        format!("ALTER TABLE {table} ADD COLUMN of_a_later_version TEXT");
+                    world.execute(statement).await?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+fn read_by(address: &str, second: i64) -> Result<Envelope> {
+    let read = ContactRead {
+        origin: origin("shop", address),
+        up_to: Utc::now() + TimeDelta::seconds(second),
+        extra: Map::new(),
+    };
+    envelope(EventId::generate(), &read)
 }

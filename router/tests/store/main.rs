@@ -86,5 +86,6 @@ on_both! {
     keeping::what_is_old_goes_in_bounded_steps,
     keeping::the_config_is_written_down,
     keeping::the_demo_has_an_agent,
+    keeping::a_later_version_adds_columns_under_a_running_process,
     keeping::a_transaction_given_up_while_it_begins_is_ended,
 }
