@@ -51,6 +51,33 @@ async fn the_whole_way_on_the_embedded_bus_and_store() {
     );
 }
 
+/// What a new user pastes into another terminal.
+#[tokio::test]
+async fn the_printed_line_answers_the_latest_conversation() {
+    let demo = Demo::start(Spawn::default()).await;
+    let mut visitor = Visitor::arrive(&demo.ingress, "demo").await;
+    visitor.say("Is anybody there?").await;
+    eventually("the conversation", || async {
+        let all = demo.api.list("/v1/conversations").await;
+        (!all.is_empty()).then_some(())
+    })
+    .await;
+    let line = format!("curl -sS{}", demo.program.printed("  curl -sS").await);
+    let line = line.replacen("curl -sS-H", "curl -sS -H", 1);
+    let answer = tokio::process::Command::new("bash")
+        .args(["-c", &line])
+        .output()
+        .await
+        .expect("bash runs");
+    assert!(answer.status.success(), "{answer:?}");
+    visitor
+        .until("the answer", |history| {
+            history.values().any(|event| event["from"] == "agent")
+        })
+        .await;
+    assert_eq!(visitor.answers(), ["Hello from the API"]);
+}
+
 #[tokio::test]
 async fn the_whole_way_as_a_fleet_on_rabbitmq_and_postgresql() {
     let telegram = TelegramSimulator::start(Options::quick())

@@ -16,6 +16,8 @@ use crate::decide::{Arrival, Policy, Verdict};
 
 /// Arrivals of one transaction, at most; a single larger batch still goes in one.
 const TOGETHER: usize = 500;
+/// Tries of a shared transaction, each without the lanes that were lost during the one before.
+const ROUNDS: usize = 3;
 /// How long a shared transaction waits for one conversation that somebody else holds: a second. After that its lane waits
 /// alone, for as long as the statement deadline allows.
 const LOCK_PATIENCE: &str = "SET LOCAL lock_timeout = 1000";
@@ -65,9 +67,10 @@ impl Store {
         }
     }
 
-    /// Takes in the batches, and answers those whom it can answer.
+    /// Takes in the batches, and answers those whom it can answer. A lease that comes and goes keeps the turn from nobody:
+    /// after some rounds everybody goes alone.
     async fn take_in_together(&self, mut requests: Vec<Request>, policy: &Policy) {
-        loop {
+        for _ in 0..ROUNDS {
             // Those that were lost are left out, before the work and (having spoilt it) before the next try.
             let (fresh, lost): (Vec<_>, Vec<_>) = requests
                 .into_iter()
