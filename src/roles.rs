@@ -123,7 +123,12 @@ pub async fn start(
     };
 
     let bus = open_bus(&settings).await?;
-    let media = open_media(&settings, schema, addresses.ingress).await?;
+    // The router never touches media: nothing of it can be in its way.
+    let with_media = roles.iter().any(|role| *role != Role::Router);
+    let media = match with_media {
+        true => open_media(&settings, schema, addresses.ingress).await?,
+        false => None,
+    };
     let ready = readiness(&needs, &bus);
     let upkeep = metrics.clone();
     tasks.spawn(

@@ -121,34 +121,47 @@ async fn health_says_what_is_missing_until_it_is_there() {
     rabbitmq.kill();
     postgres.kill();
     let folder = TempDir::new().expect("temporary folder");
-    // It is printed only when all is there.
-    let operations = format!("127.0.0.1:{}", free_port());
     let spawn = |arguments: &[&str]| {
         Spawn::new(arguments)
             .free_ports()
             .set("TRIBUTARY_BUS__URL", &rabbitmq.url)
             .set("TRIBUTARY_STORE__URL", &postgres.url)
-            .set("TRIBUTARY_OPERATIONS__LISTEN", &operations)
             .set("TRIBUTARY_STORE__STATEMENT_DEADLINE", "2s")
     };
-    let router = spawn(&["run", "router"]).start(folder.path());
-    let health = |path: &'static str| {
-        let url = format!("http://{operations}{path}");
-        async move { fetch(&url).await }
-    };
-    let (live, _) = eventually("an answer", || health("/livez")).await;
-    assert_eq!(live, 200);
-    let text = eventually("what is missing", || async {
-        let (status, text) = health("/readyz").await?;
-        assert_eq!(status, 503, "{text}");
-        (text.contains("bus") && text.contains("store")).then_some(text)
-    })
-    .await;
-    assert!(!text.contains("guest:guest"), "{text}");
-    eventually("a line in the log", || async {
-        router.logged("waiting for the store").then_some(())
-    })
-    .await;
+    let roles: [(&[&str], &str); 4] = [
+        (&["run", "router"], "store"),
+        (&["run", "api"], "store"),
+        (&["run", "webhooks"], "store"),
+        (&["run", "connector", "widget"], "connectors' store"),
+    ];
+    let mut running = Vec::new();
+    for (arguments, needed) in roles {
+        let folder = TempDir::new().expect("temporary folder");
+        // It is printed only when all is there.
+        let operations = format!("127.0.0.1:{}", free_port());
+        let spawn = spawn(arguments).set("TRIBUTARY_OPERATIONS__LISTEN", &operations);
+        running.push((spawn.start(folder.path()), operations, needed, folder));
+    }
+    for (program, operations, needed, _) in &running {
+        let health = |path: &'static str| {
+            let url = format!("http://{operations}{path}");
+            async move { fetch(&url).await }
+        };
+        let (live, _) = eventually("an answer", || health("/livez")).await;
+        assert_eq!(live, 200);
+        let text = eventually("what is missing", || async {
+            let (status, text) = health("/readyz").await?;
+            assert_eq!(status, 503, "{text}");
+            (text.contains("bus") && text.contains(needed)).then_some(text)
+        })
+        .await;
+        assert!(!text.contains("guest:guest"), "{text}");
+        let line = format!("waiting for the {needed}");
+        eventually("a line in the log", || async {
+            program.logged(&line).then_some(())
+        })
+        .await;
+    }
 
     rabbitmq.start_again();
     postgres.start_again();
@@ -159,9 +172,11 @@ async fn health_says_what_is_missing_until_it_is_there() {
     .await
     .expect("migrate runs");
     assert!(migrated.0.success(), "{migrated:?}");
-    eventually("ready", || async {
-        (health("/readyz").await?.0 == 200).then_some(())
-    })
-    .await;
-    drop(router);
+    for (_, operations, ..) in &running {
+        let url = format!("http://{operations}/readyz");
+        eventually("ready", || async {
+            (fetch(&url).await?.0 == 200).then_some(())
+        })
+        .await;
+    }
 }
