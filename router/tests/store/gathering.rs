@@ -358,3 +358,58 @@ pub fn a_lane_in_trouble_stays_apart(world: &World) -> Ran<'_> {
         Ok(())
     })
 }
+
+/// Lanes are given up at any moment (a drain deadline, a lost claim), also by whoever has the turn and the batches of
+/// others in hand: those go alone then.
+pub fn whoever_is_given_up_with_the_turn_leaves_nobody_waiting(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        const GIVEN_UP: u16 = 4;
+        let held = hold_the_store(world).await?;
+        let mut lanes = JoinSet::new();
+        let mut given_up = Vec::new();
+        for lane in 0..LANES {
+            let (handler, lease) = (world.handler(lane).await?, world.lease());
+            let contact = format!("contact-{lane}");
+            let batch = vec![work(message(&contact, &format!("{lane}-1"))?)];
+            let task = lanes.spawn(async move { (lane, handler.handle(batch, &lease).await) });
+            if lane < GIVEN_UP {
+                given_up.push(task);
+            }
+            if lane == 0 {
+                tokio::time::sleep(GATHERING).await;
+            }
+        }
+        tokio::time::sleep(GATHERING).await;
+        // The first has the turn; the next takes it with all who wait, and is given up as well.
+        for task in given_up {
+            task.abort();
+            tokio::time::sleep(GATHERING / 4).await;
+        }
+        held.commit().await?;
+        let mut done_lanes = 0;
+        while let Some(ended) = lanes.join_next().await {
+            match ended {
+                Ok((lane, outcomes)) => {
+                    ensure!(lane >= GIVEN_UP && done(&outcomes), "{lane}: {outcomes:?}");
+                    done_lanes += 1;
+                }
+                Err(error) => ensure!(error.is_cancelled(), "{error}"),
+            }
+        }
+        assert_eq!(done_lanes, LANES - GIVEN_UP);
+        // What was given up comes again, as the bus would bring it.
+        for lane in 0..LANES {
+            let contact = format!("contact-{lane}");
+            let batch = vec![work(message(&contact, &format!("{lane}-1"))?)];
+            let outcomes = world
+                .handler(lane)
+                .await?
+                .handle(batch, &world.lease())
+                .await;
+            ensure!(done(&outcomes), "{outcomes:?}");
+        }
+        let stored = world.number("SELECT COUNT(*) FROM messages").await?;
+        assert_eq!(stored, i64::from(LANES), "each once");
+        Ok(())
+    })
+}

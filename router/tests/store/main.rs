@@ -53,6 +53,7 @@ on_both! {
     gathering::a_lane_that_was_lost_is_left_out,
     gathering::a_conversation_that_is_held_holds_up_no_other_lane,
     gathering::a_lane_in_trouble_stays_apart,
+    gathering::whoever_is_given_up_with_the_turn_leaves_nobody_waiting,
     content::everything_about_a_message_reads_back,
     content::what_happens_to_a_message_is_kept,
     content::changes_wait_for_their_message_across_batches,
