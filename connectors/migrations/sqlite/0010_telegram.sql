@@ -1,5 +1,6 @@
 -- A group that became a supergroup has another id at Telegram and stays the same conversation here.
 CREATE TABLE telegram_moves (
+    organization TEXT NOT NULL,
     channel_id TEXT NOT NULL,
     -- The group as it was: its address here.
     old_chat INTEGER NOT NULL,

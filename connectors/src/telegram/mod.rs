@@ -86,7 +86,11 @@ impl Factory for Telegram {
             Some(_) => Limits::LOCAL,
             None => Limits::CLOUD,
         };
-        let moves = Arc::new(Moves::new(channel.clone(), context.database.clone()));
+        let moves = Arc::new(Moves::new(
+            context.channel.organization.as_str().into(),
+            channel.clone(),
+            context.database.clone(),
+        ));
         let memory = Arc::new(Memory::default());
         Ok(Arc::new(Self {
             capabilities: carries::capabilities(limits),

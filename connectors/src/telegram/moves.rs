@@ -15,7 +15,7 @@ use tributary_base::{
     database::{Database, DatabaseError},
     on,
 };
-use tributary_bus::{Address, ChannelId, message::Inbound};
+use tributary_bus::{Address, ChannelId, OrganizationId, message::Inbound};
 
 use super::{
     address::Place,
@@ -31,6 +31,7 @@ const CHATS: usize = 10_000;
 
 /// The moves of one account's groups.
 pub(super) struct Moves {
+    organization: OrganizationId,
     channel: ChannelId,
     /// `None` in `tributary check` and in tests.
     database: Option<Database>,
@@ -46,8 +47,13 @@ struct Known {
 }
 
 impl Moves {
-    pub(super) fn new(channel: ChannelId, database: Option<Database>) -> Self {
+    pub(super) fn new(
+        organization: OrganizationId,
+        channel: ChannelId,
+        database: Option<Database>,
+    ) -> Self {
         Self {
+            organization,
             channel,
             database,
             known: Mutex::default(),
@@ -64,7 +70,7 @@ impl Moves {
         }
         match self
             .read(
-                "SELECT new_chat FROM telegram_moves WHERE channel_id = $1 AND old_chat = $2",
+                "SELECT new_chat FROM telegram_moves WHERE organization = $1 AND channel_id = $2 AND old_chat = $3",
                 chat,
             )
             .await
@@ -119,7 +125,7 @@ impl Moves {
         }
         let found = self
             .read(
-                "SELECT old_chat FROM telegram_moves WHERE channel_id = $1 AND new_chat = $2",
+                "SELECT old_chat FROM telegram_moves WHERE organization = $1 AND channel_id = $2 AND new_chat = $3",
                 chat,
             )
             .await?;
@@ -132,6 +138,7 @@ impl Moves {
             return Ok(None);
         };
         let found = on!(read database, db => sqlx::query_scalar(query)
+            .bind(&self.organization)
             .bind(&self.channel)
             .bind(chat)
             .fetch_optional(db)
@@ -142,9 +149,11 @@ impl Moves {
     async fn write(&self, from: i64, to: i64) -> Result<(), DatabaseError> {
         if let Some(database) = &self.database {
             on!(write database, db => sqlx::query(
-                "INSERT INTO telegram_moves (channel_id, old_chat, new_chat, created_at) VALUES ($1, $2, $3, $4)
+                "INSERT INTO telegram_moves (organization, channel_id, old_chat, new_chat, created_at)
+                 VALUES ($1, $2, $3, $4, $5)
                  ON CONFLICT DO NOTHING",
             )
+            .bind(&self.organization)
             .bind(&self.channel)
             .bind(from)
             .bind(to)
@@ -214,7 +223,11 @@ mod tests {
     async fn another_process_knows(kind: Kind) {
         let dir = TempDir::new().expect("a temporary folder");
         let database = database(kind, &dir).await;
-        let process = |channel: &str| Moves::new(ChannelId::from(channel), Some(database.clone()));
+        let of = |organization: &str, channel: &str| {
+            let organization = OrganizationId::from(organization);
+            Moves::new(organization, channel.into(), Some(database.clone()))
+        };
+        let process = |channel: &str| of("acme", channel);
         let first = process("shop");
         assert_eq!(first.target(GROUP).await, GROUP);
         first.learn(GROUP, SUPERGROUP).await;
@@ -226,6 +239,7 @@ mod tests {
         assert_eq!(origin, Some(GROUP));
         // Another bot in the same group has a table of its own.
         assert_eq!(process("other").target(GROUP).await, GROUP);
+        assert_eq!(of("rival", "shop").target(GROUP).await, GROUP);
         for never in [5_550_001_111, SUPERGROUP] {
             assert_eq!(second.target(never).await, never);
         }
