@@ -129,12 +129,22 @@ pub trait Uploads: Send + Sync {
 }
 
 /// Stored payloads, read again by the present parser.
+#[async_trait]
 pub trait Replay: Send + Sync {
     /// What the payload says, with the same ids as the first time. Causes no effect.
     ///
     /// # Errors
     /// It is not a payload of this channel.
     fn read(&self, raw: &Raw) -> Result<Vec<Inbound>, ReceiveError>;
+
+    /// Gives what was read the addresses that the account's tables know of; for most channels they are in the payload.
+    ///
+    /// # Errors
+    /// The tables cannot be read.
+    async fn settle(&self, events: &mut [Inbound]) -> Result<(), ReceiveError> {
+        let _ = events;
+        Ok(())
+    }
 }
 
 /// A connection that the account holds.

@@ -134,7 +134,8 @@ impl InboundSink {
         result
     }
 
-    /// Media first: what is published can be acknowledged, and then nobody would bring the media again.
+    /// Media first: what is published can be acknowledged, and then nobody would bring the media again. It
+    /// may be fetched only when the message is durable; not knowing so is no success, since the provider can bring it again.
     async fn note_and_publish(&self, events: &[Inbound]) -> Result<(), SinkError> {
         let Some(fetches) = &self.fetches else {
             return self.publish_all(events).await;
@@ -143,7 +144,8 @@ impl InboundSink {
         let added = added.map_err(|error| SinkError(error.to_string()))?;
         self.publish_all(events).await?;
         if !added.is_empty() {
-            fetches.release(added).await;
+            let released = fetches.release(added).await;
+            released.map_err(|error| SinkError(error.to_string()))?;
         }
         Ok(())
     }

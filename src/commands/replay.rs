@@ -13,10 +13,12 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tributary_bus::{
     Bus, ChannelId, EventId, OrganizationId,
-    message::{Content, Inbound, Raw},
+    message::{Content, Inbound, MediaState, Raw},
 };
 use tributary_config::Settings;
-use tributary_connectors::{Context, InboundSink, Replay, event_id, registry};
+use tributary_connectors::{
+    ConnectorStore, Context, FetchQueue, InboundSink, Replay, event_id, registry,
+};
 use tributary_router::store::{Known, RawFrom, Store};
 
 use crate::{cli, process::open_bus};
@@ -60,10 +62,11 @@ pub async fn replay(settings: &Arc<Settings>, options: &cli::Replay) -> Result<(
             known.join(", ")
         );
     };
+    let connectors = connectors(settings, options).await?;
     let context = Context {
         channel: channel.clone(),
         settings: Arc::clone(settings),
-        database: None,
+        database: connectors.as_ref().map(|store| store.database().clone()),
         bus: None,
         public_url: Context::public_url_of(channel, settings),
         media: None,
@@ -92,6 +95,10 @@ pub async fn replay(settings: &Arc<Settings>, options: &cli::Replay) -> Result<(
         ready(bus.as_ref(), settings).await?;
         Some(bus)
     };
+    // The channel's worker fetches what is noted here.
+    let fetches = connectors
+        .filter(|_| built.connector.media().is_some())
+        .map(|store| FetchQueue::new(store.database().clone(), channel));
     let again = Again {
         store,
         parser,
@@ -99,7 +106,7 @@ pub async fn replay(settings: &Arc<Settings>, options: &cli::Replay) -> Result<(
         channel: ChannelId(channel.id.clone()),
         sink: bus
             .as_ref()
-            .map(|bus| InboundSink::new(Arc::clone(bus), channel, settings)),
+            .map(|bus| InboundSink::new(Arc::clone(bus), channel, settings).with_fetches(fetches)),
         until: now,
     };
     let mut counts = Counts::default();
@@ -109,6 +116,27 @@ pub async fn replay(settings: &Arc<Settings>, options: &cli::Replay) -> Result<(
         bus.close().await;
     }
     result
+}
+
+/// The connectors' store, which says where chats moved and takes what is to be fetched. A dry run does without one that cannot
+/// be used.
+async fn connectors(settings: &Settings, options: &cli::Replay) -> Result<Option<ConnectorStore>> {
+    let opened = async {
+        let store = ConnectorStore::open(settings).await?;
+        anyhow::ensure!(
+            store.pending().await? == 0,
+            "the schema is not up to date; run `tributary migrate` first"
+        );
+        Ok(store)
+    };
+    match opened.await {
+        Ok(store) => Ok(Some(store)),
+        Err(error) if options.dry_run => {
+            tracing::warn!(%error, "looking without the connectors' store; chats that moved count as new");
+            Ok(None)
+        }
+        Err(error) => Err(error.context("connectors' store; check store.connectors_url")),
+    }
 }
 
 /// Waits until the bus can be published to.
@@ -176,6 +204,10 @@ impl Again<'_> {
                     Err(_) => counts.unreadable += 1,
                 }
             }
+            self.parser
+                .settle(&mut events)
+                .await
+                .context("the connectors' store")?;
             self.take(events, &mut done, counts).await?;
             if finished {
                 return Ok(());
@@ -212,6 +244,10 @@ impl Again<'_> {
             match before {
                 Some(Known::Message(stored)) if says_the_same(stored, &message.content) => {
                     counts.same += 1;
+                    if !is_waited_for(stored) {
+                        // It would change nothing, and its media would be fetched again.
+                        continue;
+                    }
                 }
                 Some(Known::Message(stored)) => {
                     let change = (stored.kind().to_owned(), now);
@@ -242,6 +278,12 @@ fn says_the_same(one: &Content, other: &Content) -> bool {
         value
     };
     one.kind() == other.kind() && bare(one) == bare(other)
+}
+
+/// Whether media of it has not come.
+fn is_waited_for(stored: &Content) -> bool {
+    let media = stored.media();
+    media.iter().any(|media| media.state == MediaState::Pending)
 }
 
 fn forget_media(value: &mut Value) {

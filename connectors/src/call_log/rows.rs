@@ -1,5 +1,7 @@
 //! The channel log's statements.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, QueryBuilder};
 use tributary_base::{
@@ -63,24 +65,26 @@ pub(super) async fn insert(tx: &mut Tx, entries: &[Entry]) -> Result<(), Databas
     Ok(())
 }
 
-/// Keeps the latest `most` entries of a message.
+/// Keeps the latest `most` entries of each of these messages, in one statement.
 pub(super) async fn keep_latest(
     tx: &mut Tx,
-    organization: &OrganizationId,
-    message_id: MessageId,
+    messages: &BTreeSet<(&OrganizationId, MessageId)>,
     most: i64,
 ) -> Result<(), DatabaseError> {
+    if messages.is_empty() {
+        return Ok(());
+    }
     on!(tx, db => {
-        sqlx::query(
-            "DELETE FROM channel_log WHERE organization = $1 AND message_id = $2 AND id NOT IN \
-             (SELECT id FROM channel_log WHERE organization = $1 AND message_id = $2 ORDER BY id DESC LIMIT $3)",
-        )
-        .bind(organization)
-        .bind(message_id)
-        .bind(most)
-        .execute(db)
-        .await
-        .map(drop)
+        let mut delete = QueryBuilder::new(
+            "DELETE FROM channel_log WHERE id IN (SELECT id FROM (SELECT id, ROW_NUMBER() OVER \
+             (PARTITION BY organization, message_id ORDER BY id DESC) AS place FROM channel_log \
+             WHERE (organization, message_id) IN (",
+        );
+        delete.push_values(messages, |mut row, (organization, message_id)| {
+            row.push_bind((*organization).clone()).push_bind(*message_id);
+        });
+        delete.push(")) AS ranked WHERE place > ").push_bind(most).push(")");
+        delete.build().persistent(false).execute(db).await.map(drop)
     })?;
     Ok(())
 }

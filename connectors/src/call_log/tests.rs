@@ -100,14 +100,24 @@ async fn calls_are_kept_without_secrets(world: World) {
 async fn the_latest_entries_of_a_message_are_kept(world: World) {
     let (message, other) = (MessageId::generate(), MessageId::generate());
     world.of("acme", other).note(call("POST one"));
+    // The same message of another organization, and another message, in the same batches.
+    let elsewhere = world.of("other", message);
+    let also = MessageId::generate();
     let log = world.of("acme", message);
     for number in 0..60 {
+        if number % 2 == 0 {
+            elsewhere.note(call(&format!("POST {number}")));
+        }
+        world.of("acme", also).note(call(&format!("POST {number}")));
         log.note(call(&format!("POST {number}")));
     }
     let calls = world.settled(message, "POST 59").await;
     assert_eq!(calls.len(), 50);
     assert_eq!(calls[0].what, "POST 10");
     assert_eq!(world.settled(other, "POST one").await.len(), 1);
+    assert_eq!(world.read("other", message).await.len(), 30);
+    let calls = world.settled(also, "POST 59").await;
+    assert_eq!((calls.len(), calls[0].what.as_str()), (50, "POST 10"));
 }
 
 async fn old_entries_go(world: World) {

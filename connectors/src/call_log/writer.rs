@@ -86,9 +86,7 @@ impl Writer {
             .iter()
             .map(|entry| (&entry.organization, entry.message_id))
             .collect();
-        for (organization, message_id) in messages {
-            rows::keep_latest(&mut tx, organization, message_id, ENTRIES).await?;
-        }
+        rows::keep_latest(&mut tx, &messages, ENTRIES).await?;
         tx.commit().await
     }
 

@@ -141,6 +141,7 @@ impl MediaSource for Custom {
     }
 }
 
+#[async_trait]
 impl Replay for Custom {
     fn read(&self, raw: &Raw) -> Result<Vec<Inbound>, ReceiveError> {
         let event = self.reader.to_event(&raw.body);

@@ -27,7 +27,7 @@ use tributary_bus::{
 use tributary_config::Settings;
 use uuid::Uuid;
 
-use crate::Receipted;
+use crate::{Receipted, media};
 use receipts::ReceiptRow;
 pub(crate) use rows::now;
 use rows::{BeginRow, FinishRow};
@@ -320,8 +320,10 @@ impl Ledger {
 /// How often old rows are looked for, and how many go at a time.
 const TIDY_INTERVAL: Duration = Duration::from_secs(600);
 const TIDY_BATCH: i64 = 1000;
+/// For how long a provider's handle of what is behind a URL is kept; it is used for less.
+const URL_HANDLES_KEPT: Duration = Duration::from_secs(24 * 3600);
 
-/// Removes rows that no delivery can ask for any more.
+/// Removes rows that no delivery can ask for any more, and those of media that nobody fetches or sends any more.
 async fn tidy(database: Database, retention: Duration, stop: CancellationToken) {
     let mut interval = tokio::time::interval(TIDY_INTERVAL);
     loop {
@@ -335,10 +337,13 @@ async fn tidy(database: Database, retention: Duration, stop: CancellationToken) 
         let removed = async {
             while full(rows::remove_older(&database, before, TIDY_BATCH).await?) {}
             while full(receipts::remove_older(&database, before, unmatched, TIDY_BATCH).await?) {}
+            while full(media::remove_unreleased(&database, before, TIDY_BATCH).await?) {}
+            let linked = now - URL_HANDLES_KEPT;
+            while full(media::remove_url_handles(&database, linked, TIDY_BATCH).await?) {}
             Ok::<(), DatabaseError>(())
         };
         if let Err(error) = removed.await {
-            warn!(%error, "old rows of the ledger not removed");
+            warn!(%error, "old rows of ledger and media not removed");
         }
     }
 }

@@ -146,6 +146,22 @@ impl MediaAccess for Outbound {
     }
 }
 
+/// Removes at most `limit` handles of what is behind URLs that were kept before `before`; answers how many.
+pub(crate) async fn remove_url_handles(
+    database: &Database,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64, DatabaseError> {
+    // Asked twice, since one can be kept again in between.
+    let removed = on!(write database, db => sqlx::query(
+        "DELETE FROM media_handles WHERE created_at < $1 AND (channel_id, media, kind) IN \
+         (SELECT channel_id, media, kind FROM media_handles WHERE media LIKE 'url:%' AND created_at < $1 LIMIT $2)")
+        .bind(before)
+        .bind(limit)
+        .execute(db).await.map(|done| done.rows_affected()))?;
+    Ok(removed)
+}
+
 /// Under which name a provider's handle is kept.
 struct MediaKey {
     name: String,

@@ -17,10 +17,11 @@ use std::time::Duration;
 use tributary_bus::message::Media;
 use url::Url;
 
-pub(crate) use access::{AccountMedia, Outbound};
+pub(crate) use access::{AccountMedia, Outbound, remove_url_handles};
 pub(crate) use fetch::{FetchPolicy, Fetcher};
 pub(crate) use link::LinkReader;
 pub use queue::FetchQueue;
+pub(crate) use queue::remove_unreleased;
 pub use shelf::MediaShelf;
 
 /// Bytes on their way.

@@ -1,9 +1,10 @@
 //! The durable list of media that is still to be fetched, one per account.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde_json::Map;
+use sqlx::QueryBuilder;
 use tokio::sync::Notify;
 use tributary_base::{
     database::{Database, DatabaseError},
@@ -16,8 +17,14 @@ use tributary_bus::{
 use tributary_config::Channel;
 use uuid::Uuid;
 
-/// For how long media of a message that is just being published is left alone: its event must come after the message.
-const HOLD: Duration = Duration::from_secs(15);
+/// When media is due whose message is not known to be durable: its event must come after the message, so it is not fetched
+/// however long that takes. 9999-01-01, which both databases can hold.
+const UNRELEASED: DateTime<Utc> = match DateTime::from_timestamp(253_370_764_800, 0) {
+    Some(never) => never,
+    None => DateTime::<Utc>::MAX_UTC,
+};
+/// Rows of one statement at most, far below what a database binds.
+const ROWS: usize = 1000;
 
 /// An account's list. Cheap to clone.
 #[derive(Clone)]
@@ -71,7 +78,7 @@ impl FetchRow {
 }
 
 /// Which one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub message_id: Uuid,
     pub place: i32,
@@ -88,67 +95,83 @@ impl FetchQueue {
         }
     }
 
-    /// Notes what these events leave to be fetched; `Ok` means that it is durable. Doing it again changes nothing.
+    /// Notes what these events leave to be fetched, which is not due before it is released; `Ok` means that it is durable.
+    /// Doing it again changes nothing.
     ///
     /// # Errors
     /// The database cannot be written.
     pub(crate) async fn add(&self, events: &[Inbound]) -> Result<Added, DatabaseError> {
-        let pending: Vec<MessageMedia> = events.iter().flat_map(pending).collect();
-        if pending.is_empty() {
-            return Ok(Added(Vec::new()));
-        }
-        let now = Utc::now();
-        let mut keys = Vec::with_capacity(pending.len());
-        let mut tx = self.database.begin().await?;
-        for event in pending {
-            let source = event.media.source.clone().unwrap_or_default();
+        // Each once, in one order for everybody: of a message and its edit in one batch, the edit counts.
+        let mut pending_by_key = BTreeMap::new();
+        for event in events.iter().flat_map(pending) {
             let key = Key {
                 message_id: event.message_id.0,
                 place: i32::try_from(event.index).unwrap_or(i32::MAX),
             };
-            let json = json(&event)?;
-            // The same message again is the same work; an edit that brings another file is new work.
-            on!(&mut tx, db => sqlx::query(
-                "INSERT INTO media_fetches (channel_id, message_id, place, organization, source, event, fetched, \
-                 attempts, due_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7, $8) \
-                 ON CONFLICT (channel_id, message_id, place) DO UPDATE SET source = excluded.source, \
-                 event = excluded.event, fetched = 0, attempts = 0, due_at = excluded.due_at, \
-                 created_at = excluded.created_at WHERE media_fetches.source <> excluded.source")
-                .bind(&*self.channel)
-                .bind(key.message_id)
-                .bind(key.place)
-                .bind(&*self.organization)
-                .bind(source)
-                .bind(json)
-                .bind(now + HOLD)
-                .bind(now)
-                .execute(db).await.map(drop))?;
-            keys.push(key);
+            let row = (
+                event.media.source.clone().unwrap_or_default(),
+                json(&event)?,
+            );
+            pending_by_key.insert(key, row);
         }
-        tx.commit().await?;
+        let keys: Vec<Key> = pending_by_key.keys().copied().collect();
+        let rows: Vec<(Key, (String, String))> = pending_by_key.into_iter().collect();
+        for rows in rows.chunks(ROWS) {
+            self.insert(rows).await?;
+        }
         Ok(Added(keys))
     }
 
-    /// The messages are durable: their media may be fetched. Failing to say so only delays it.
-    pub(crate) async fn release(&self, added: Added) {
-        for key in added.0 {
-            if let Err(error) = self.set_due(key, Utc::now()).await {
-                tracing::debug!(channel_id = &*self.channel, %error, "media is fetched a little later");
-            }
-        }
-        self.woken.notify_one();
+    async fn insert(&self, rows: &[(Key, (String, String))]) -> Result<(), DatabaseError> {
+        let now = Utc::now();
+        // The same message again is the same work, and what was not released is as if it were new; an edit that brings
+        // another file is new work.
+        on!(write &self.database, db => {
+            let mut insert = QueryBuilder::new(
+                "INSERT INTO media_fetches (channel_id, message_id, place, organization, source, event, fetched, \
+                 attempts, due_at, created_at) ");
+            insert.push_values(rows, |mut row, (key, (source, event))| {
+                row.push_bind(&*self.channel)
+                    .push_bind(key.message_id)
+                    .push_bind(key.place)
+                    .push_bind(&*self.organization)
+                    .push_bind(source)
+                    .push_bind(event)
+                    .push_bind(0_i32)
+                    .push_bind(0_i32)
+                    .push_bind(UNRELEASED)
+                    .push_bind(now);
+            });
+            insert.push(
+                " ON CONFLICT (channel_id, message_id, place) DO UPDATE SET source = excluded.source, \
+                 event = excluded.event, fetched = 0, attempts = 0, due_at = excluded.due_at, \
+                 created_at = excluded.created_at WHERE media_fetches.source <> excluded.source \
+                 OR media_fetches.due_at >= excluded.due_at");
+            insert.build().persistent(false).execute(db).await.map(drop)
+        })?;
+        Ok(())
     }
 
-    async fn set_due(&self, key: Key, at: DateTime<Utc>) -> Result<(), DatabaseError> {
-        // Only ever earlier, and only what nobody has begun: a retry keeps its wait.
-        on!(write &self.database, db => sqlx::query(
-            "UPDATE media_fetches SET due_at = $4 WHERE channel_id = $1 AND message_id = $2 AND place = $3 \
-             AND attempts = 0 AND due_at > $4")
-            .bind(&*self.channel)
-            .bind(key.message_id)
-            .bind(key.place)
-            .bind(at)
-            .execute(db).await.map(drop))?;
+    /// The messages are durable: their media may be fetched. What was released before keeps its time.
+    ///
+    /// # Errors
+    /// The database cannot be written: the messages must come again, or nobody would fetch their media.
+    pub(crate) async fn release(&self, added: Added) -> Result<(), DatabaseError> {
+        let now = Utc::now();
+        for keys in added.0.chunks(ROWS) {
+            on!(write &self.database, db => {
+                let mut update = QueryBuilder::new("UPDATE media_fetches SET due_at = ");
+                update.push_bind(now).push(" WHERE channel_id = ").push_bind(&*self.channel);
+                update.push(" AND due_at >= ").push_bind(UNRELEASED);
+                update.push(" AND (message_id, place) IN (");
+                update.push_values(keys, |mut row, key| {
+                    row.push_bind(key.message_id).push_bind(key.place);
+                });
+                update.push(")");
+                update.build().persistent(false).execute(db).await.map(drop)
+            })?;
+        }
+        self.woken.notify_one();
         Ok(())
     }
 
@@ -159,13 +182,22 @@ impl FetchQueue {
 
     /// What is due, the most overdue first.
     pub(crate) async fn due(&self, limit: usize) -> Result<Vec<Fetch>, DatabaseError> {
+        self.due_at(Utc::now(), limit).await
+    }
+
+    /// What is due at a moment.
+    pub(super) async fn due_at(
+        &self,
+        now: DateTime<Utc>,
+        limit: usize,
+    ) -> Result<Vec<Fetch>, DatabaseError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows: Vec<FetchRow> = on!(read &self.database, db => sqlx::query_as(
             "SELECT message_id, place, source, event, fetched, attempts, created_at FROM media_fetches \
              WHERE channel_id = $1 AND organization = $2 AND due_at <= $3 ORDER BY due_at LIMIT $4")
             .bind(&*self.channel)
             .bind(&*self.organization)
-            .bind(Utc::now())
+            .bind(now)
             .bind(limit)
             .fetch_all(db).await)?;
         rows.into_iter().map(FetchRow::read).collect()
@@ -234,6 +266,24 @@ impl FetchQueue {
             .execute(db).await.map(drop))?;
         Ok(())
     }
+}
+
+/// Removes at most `limit` media that were noted before `before` and never released: their messages never became durable,
+/// and the provider brings them no more. Answers how many.
+pub(crate) async fn remove_unreleased(
+    database: &Database,
+    before: DateTime<Utc>,
+    limit: i64,
+) -> Result<u64, DatabaseError> {
+    // Asked twice, since one can be noted again in between.
+    let removed = on!(write database, db => sqlx::query(
+        "DELETE FROM media_fetches WHERE due_at >= $1 AND created_at < $2 AND (channel_id, message_id, place) IN \
+         (SELECT channel_id, message_id, place FROM media_fetches WHERE due_at >= $1 AND created_at < $2 LIMIT $3)")
+        .bind(UNRELEASED)
+        .bind(before)
+        .bind(limit)
+        .execute(db).await.map(|done| done.rows_affected()))?;
+    Ok(removed)
 }
 
 /// What was added and waits for its message.

@@ -208,6 +208,7 @@ impl MediaSource for Telegram {
     }
 }
 
+#[async_trait]
 impl Replay for Telegram {
     fn read(&self, raw: &Raw) -> Result<Vec<Inbound>, ReceiveError> {
         if raw.media_type != "application/json" {
@@ -216,9 +217,11 @@ impl Replay for Telegram {
                 raw.media_type
             )));
         }
-        let mut events = to_events(&self.way.reader, &raw.body, Utc::now()).events;
-        self.moves.settle_known(&mut events);
-        Ok(events)
+        Ok(to_events(&self.way.reader, &raw.body, Utc::now()).events)
+    }
+
+    async fn settle(&self, events: &mut [Inbound]) -> Result<(), ReceiveError> {
+        self.moves.readdress_all(events).await
     }
 }
 

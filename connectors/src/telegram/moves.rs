@@ -95,28 +95,27 @@ impl Moves {
     /// # Errors
     /// The table cannot be used: the update must come again.
     pub(super) async fn settle(&self, translated: &mut Translated) -> Result<(), ReceiveError> {
-        let unavailable = |error: DatabaseError| ReceiveError::Unavailable(error.to_string());
         if let Some(Move { from, to }) = translated.moved {
-            self.write(from, to).await.map_err(unavailable)?;
+            let written = self.write(from, to).await;
+            written.map_err(|error| ReceiveError::Unavailable(error.to_string()))?;
         }
-        for event in &mut translated.events {
+        self.readdress_all(&mut translated.events).await
+    }
+
+    /// As `settle`, of events that tell of no new move.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(super) async fn readdress_all(&self, events: &mut [Inbound]) -> Result<(), ReceiveError> {
+        for event in events {
             let Some(supergroup) = supergroup(&event.origin().address) else {
                 continue;
             };
-            let origin = self.origin(supergroup).await.map_err(unavailable)?;
+            let origin = self.origin(supergroup).await;
+            let origin = origin.map_err(|error| ReceiveError::Unavailable(error.to_string()))?;
             readdress(event, origin);
         }
         Ok(())
-    }
-
-    /// As `settle`, with what is known in this process.
-    pub(super) fn settle_known(&self, events: &mut [Inbound]) {
-        for event in events {
-            if let Some(chat) = supergroup(&event.origin().address) {
-                let origin = self.known().origins.get(&chat).copied().flatten();
-                readdress(event, origin);
-            }
-        }
     }
 
     async fn origin(&self, chat: i64) -> Result<Option<i64>, DatabaseError> {
@@ -212,7 +211,9 @@ fn readdress(event: &mut Inbound, origin: Option<i64>) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
     use tempfile::TempDir;
+    use tributary_bus::message::{ContactLeft, LeaveReason, Origin};
 
     use super::*;
     use crate::testing::{Kind, database};
@@ -237,6 +238,21 @@ mod tests {
         assert_eq!(second.target(GROUP).await, SUPERGROUP);
         let origin = second.origin(SUPERGROUP).await.expect("the table answers");
         assert_eq!(origin, Some(GROUP));
+        // So does one that reads stored payloads again.
+        let mut events = [Inbound::Left(ContactLeft {
+            origin: Origin {
+                channel_id: ChannelId::from("shop"),
+                address: Place::chat(SUPERGROUP).address(),
+                occurred_at: Utc::now(),
+                raw: None,
+            },
+            reason: LeaveReason::Blocked,
+            extra: Map::new(),
+        })];
+        let settled = process("shop").readdress_all(&mut events).await;
+        settled.expect("the table answers");
+        let address = &events[0].origin().address;
+        assert_eq!(*address, Place::chat(GROUP).address());
         // Another bot in the same group has a table of its own.
         assert_eq!(process("other").target(GROUP).await, GROUP);
         assert_eq!(of("rival", "shop").target(GROUP).await, GROUP);

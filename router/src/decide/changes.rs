@@ -30,11 +30,19 @@ impl Decision<'_> {
             }
             let early = self.early(organization, &event.origin, event.message_id);
             if early.edited_at.is_none_or(|before| before <= at) {
-                early.content = Some(event.content.clone());
+                let mut content = event.content.clone();
+                if let Some(before) = &early.content {
+                    keep_media(before, &mut content);
+                }
+                early.content = Some(content);
                 early.edited_at = Some(at);
             }
             return Ok(Verdict::Taken);
         };
+        if entry.value.view.edited_at.is_some_and(|before| before > at) {
+            // A later edit took its place already.
+            return Ok(Verdict::NoEffect);
+        }
         let mut content = event.content.clone();
         keep_media(&entry.value.view.content, &mut content);
         if content == entry.value.view.content {
@@ -81,26 +89,45 @@ impl Decision<'_> {
 
     pub fn media(&mut self, event: &MessageMedia) -> Result<Verdict, EnvelopeError> {
         let Some(entry) = self.message_of_channel(event.message_id, &event.origin) else {
-            // It is published after its message, in the same lane.
-            let reason = format!("media of an unknown message {}", event.message_id);
-            return Ok(Verdict::Dead(reason));
+            return Ok(self.media_before_message(event));
         };
-        let index = usize::try_from(event.index).unwrap_or(usize::MAX);
-        let known = entry.value.view.content.media().get(index).copied();
-        // An edit can have put other media in its place, or none.
-        if !known.is_some_and(|known| completes(&event.media, known)) {
+        if !is_completed(&entry.value.view.content, event) {
             return Ok(Verdict::NoEffect);
         }
         let message = entry.edit();
-        let mut media = message.view.content.media_mut();
-        if let Some(known) = media.get_mut(index) {
-            **known = event.media.clone();
-        }
+        complete(&mut message.view.content, event);
         let (message, conversation) = (message.shown(), message.view.conversation_id);
         if message.deleted_at.is_none() {
             self.in_conversation(conversation, |_| MessageUpdated { message })?;
         }
         Ok(Verdict::Taken)
+    }
+
+    /// Media of an edit that waits for its message is completed there. Media of nothing is let go: its message brings it
+    /// again, since it is still pending there.
+    fn media_before_message(&mut self, event: &MessageMedia) -> Verdict {
+        if self.is_stored(event.message_id) {
+            let reason = format!("media of {}, which did not come over it", event.message_id);
+            return Verdict::Dead(reason);
+        }
+        let channel = &event.origin.channel_id;
+        let early = self.snapshot.early.get_mut(&event.message_id);
+        let early = early.filter(|entry| entry.value.channel == *channel);
+        let Some(entry) = early.filter(|entry| entry.value.content.is_some()) else {
+            self.changes.unknown_media.push(event.message_id);
+            return Verdict::NoEffect;
+        };
+        let content = &entry.value.content;
+        if !content
+            .as_ref()
+            .is_some_and(|content| is_completed(content, event))
+        {
+            return Verdict::NoEffect;
+        }
+        if let Some(content) = &mut entry.edit().content {
+            complete(content, event);
+        }
+        Verdict::Taken
     }
 
     pub fn reacted(&mut self, event: &MessageReacted) -> Result<Verdict, EnvelopeError> {
@@ -171,6 +198,22 @@ impl Decision<'_> {
             .or_insert_with(new)
             .edit()
     }
+}
+
+/// Whether the event completes media of this content. An edit can have put other media in its place, or none.
+fn is_completed(content: &Content, event: &MessageMedia) -> bool {
+    let known = content.media().get(place(event)).copied();
+    known.is_some_and(|known| completes(&event.media, known))
+}
+
+fn complete(content: &mut Content, event: &MessageMedia) {
+    if let Some(known) = content.media_mut().get_mut(place(event)) {
+        **known = event.media.clone();
+    }
+}
+
+fn place(event: &MessageMedia) -> usize {
+    usize::try_from(event.index).unwrap_or(usize::MAX)
 }
 
 /// Media that came, or cannot be had, takes the place of the same media that had not.

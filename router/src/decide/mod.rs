@@ -94,6 +94,8 @@ pub(crate) struct Changes {
     pub parts: Vec<PartId>,
     /// Messages that took up what came before them.
     pub caught_up: Vec<MessageId>,
+    /// Messages that are not known, though media of theirs came.
+    pub unknown_media: Vec<MessageId>,
     /// Organizations where a conversation began to wait.
     pub waiting: BTreeSet<OrganizationId>,
 }

@@ -39,6 +39,10 @@ impl Store {
         if !changes.waiting.is_empty() {
             self.wake().match_soon(changes.waiting);
         }
+        for message_id in &changes.unknown_media {
+            metrics::counter!("tributary_unknown_media_total").increment(1);
+            tracing::warn!(%message_id, "media came of a message that is not known");
+        }
         self.announce(changes.outgoing.iter().map(|o| o.shard).collect())
             .await;
         changes.verdicts

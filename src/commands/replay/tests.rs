@@ -8,7 +8,10 @@ use tempfile::TempDir;
 use tributary_base::{database::Database, on};
 use tributary_bus::{
     Address, Claim, EmbeddedBus, Group, Intake, Lane, LaneSpec, MessageId,
-    message::{ContactLeft, LeaveReason, MessageContext, MessageReceived, Origin, Profile, SentBy},
+    message::{
+        ContactLeft, LeaveReason, Media, MediaContent, MessageContext, MessageReceived, Origin,
+        Profile, SentBy,
+    },
 };
 use tributary_config::load_text;
 use tributary_connectors::ReceiveError;
@@ -20,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Reads `text <id> <words>`, `place <id>` and `left`.
 struct Parser;
 
+#[async_trait::async_trait]
 impl Replay for Parser {
     fn read(&self, raw: &Raw) -> Result<Vec<Inbound>, ReceiveError> {
         let mut words = raw.body.splitn(3, ' ');
@@ -27,6 +31,7 @@ impl Replay for Parser {
         let content = match (kind, words.next()) {
             ("text", Some(text)) => Content::text(text),
             ("place", None) => Content::unsupported("place, read better"),
+            ("image", None) => image(id.unwrap_or_default(), MediaState::Pending),
             ("left", None) => {
                 return Ok(vec![Inbound::Left(ContactLeft {
                     origin: origin(),
@@ -41,6 +46,17 @@ impl Replay for Parser {
             content,
         )))])
     }
+}
+
+fn image(source: &str, state: MediaState) -> Content {
+    Content::Image(MediaContent {
+        media: Media {
+            state,
+            source: Some(source.to_owned()),
+            ..Media::default()
+        },
+        ..MediaContent::default()
+    })
 }
 
 fn origin() -> Origin {
@@ -74,7 +90,8 @@ struct World {
     intake: Box<dyn Intake>,
     now: DateTime<Utc>,
     _claim: Box<dyn Claim>,
-    _dir: TempDir,
+    settings: Settings,
+    dir: TempDir,
 }
 
 impl World {
@@ -111,7 +128,8 @@ impl World {
             intake,
             now: Utc::now(),
             _claim: claim,
-            _dir: dir,
+            settings,
+            dir,
         }
     }
 
@@ -257,12 +275,45 @@ async fn a_dry_run_counts_and_publishes_nothing() {
 async fn messages_are_published_as_replayed_and_nothing_else() {
     let mut world = filled().await;
     let counts = world.run(60, Some(world.sink.clone())).await;
-    assert_eq!(counts, expected(3));
-    for id in ["1", "2", "3"] {
+    assert_eq!(counts, expected(2));
+    for id in ["2", "3"] {
         let message = world.next().await;
         let derived = MessageId::derived(&ChannelId::from("shop"), id);
         assert_eq!((message.message_id, message.replayed), (derived, true));
     }
+}
+
+#[tokio::test]
+async fn media_that_is_read_now_is_fetched_and_no_other() {
+    let mut world = World::new().await;
+    for (minutes, id) in [(30, "new"), (20, "here"), (10, "stuck")] {
+        world.payload(minutes, &format!("image {id}")).await;
+    }
+    world.stored("new", &Content::unsupported("image")).await;
+    world
+        .stored("here", &image("here", MediaState::Ready))
+        .await;
+    let stuck = image("stuck", MediaState::Pending);
+    world.stored("stuck", &stuck).await;
+    let file = world.dir.path().join("connectors.db");
+    let database = Database::sqlite(&file).await.expect("a database");
+    let connectors = ConnectorStore::new(database.clone());
+    connectors.migrate().await.expect("the schema fits");
+    let queue = FetchQueue::new(database.clone(), &world.settings.channels["shop"]);
+    let sink = world.sink.clone().with_fetches(Some(queue));
+    let counts = world.run(60, Some(sink)).await;
+    assert_eq!((counts.same, counts.published), (2, 2));
+    for id in ["new", "stuck"] {
+        assert_eq!(world.next().await.provider_id, id);
+    }
+    let due: Vec<String> = on!(read &database, db => {
+        sqlx::query_scalar("SELECT source FROM media_fetches WHERE due_at <= $1 ORDER BY source")
+            .bind(Utc::now())
+            .fetch_all(db)
+            .await
+    })
+    .expect("read");
+    assert_eq!(due, ["new", "stuck"]);
 }
 
 #[tokio::test]

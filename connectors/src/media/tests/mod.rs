@@ -23,13 +23,16 @@ use tributary_base::{
 use tributary_bus::{
     Address, Bus, ChannelId, Claim, EmbeddedBus, EventId, Group, Intake, Lane, LaneSpec, MessageId,
     message::{
-        Content, Inbound, Media, MediaContent, MediaState, MessageContext, MessageMedia,
-        MessageReceived, Origin, Profile, SentBy,
+        Content, Inbound, Media, MediaContent, MediaState, MessageContext, MessageEdited,
+        MessageMedia, MessageReceived, Origin, Profile, SentBy,
     },
 };
 use tributary_config::{Settings, load_text};
 
-use super::{FetchError, FetchPolicy, FetchQueue, Fetcher, MediaShelf, MediaSource, MediaStream};
+use super::{
+    FetchError, FetchPolicy, FetchQueue, Fetcher, MediaShelf, MediaSource, MediaStream,
+    remove_unreleased,
+};
 use crate::{
     Capabilities, Connector, InboundSink, Part, Receipt, SendContext, SendError, TextLimit,
     testing::{Kind, PATIENCE, database},
@@ -357,7 +360,10 @@ async fn a_crash_at_any_step(kind: Kind) {
     // Noted, and the process ends before it publishes: nothing is fetched before its message.
     queue.add(&[message("ok")]).await.expect("noted");
     assert_eq!(world.rows().await, 1);
-    assert!(queue.due(10).await.expect("read").is_empty());
+    // However long it takes until the provider brings the message again.
+    let much_later = Utc::now() + Duration::from_secs(3 * 24 * 3600);
+    let due = queue.due_at(much_later, 10).await.expect("read");
+    assert!(due.is_empty(), "{due:?}");
     // The provider was told nothing, so it brings the message again.
     world
         .sink
@@ -366,6 +372,17 @@ async fn a_crash_at_any_step(kind: Kind) {
         .expect("published");
     assert!(matches!(world.event().await.1, Inbound::Received(_)));
     assert_eq!(world.rows().await, 1, "the same message is the same work");
+
+    // Again while it is under way: a retry keeps its wait, and nothing waits for a release that comes no more.
+    let due = queue.due(10).await.expect("read");
+    let hour = Duration::from_secs(3600);
+    queue.later(&due[0], 0, hour).await.expect("noted");
+    let added = queue.add(&[message("ok")]).await.expect("noted");
+    queue.release(added).await.expect("released");
+    assert!(queue.due(10).await.expect("read").is_empty());
+    let later = queue.due_at(Utc::now() + 2 * hour, 10).await.expect("read");
+    assert_eq!(later.len(), 1);
+    make_due(&world).await;
 
     // Fetched, and the process ends before it tells: the next one tells without fetching again.
     let due = queue.due(10).await.expect("read");
@@ -413,6 +430,93 @@ async fn a_crash_at_any_step(kind: Kind) {
     assert_eq!(world.media().await.1.media.state, MediaState::Ready);
     world.until_empty().await;
     stop.cancel();
+}
+
+async fn a_batch_is_noted_and_released_at_once(kind: Kind) {
+    let world = World::new(kind).await;
+    let queue = world.fetcher.queue.clone();
+    let first = message("one");
+    let Inbound::Received(received) = &first else {
+        panic!("not a message");
+    };
+    // The message and an edit that brings another file: one row, the edit's.
+    let edit = Inbound::Edited(MessageEdited {
+        origin: received.origin.clone(),
+        message_id: received.message_id,
+        content: Content::Image(MediaContent {
+            media: pending("another"),
+            ..MediaContent::default()
+        }),
+        extra: Map::new(),
+    });
+    let mut batch = vec![first, edit];
+    batch.extend((0..1500).map(|number| message(&format!("of-many-{number}"))));
+    let added = queue.add(&batch).await.expect("noted");
+    assert_eq!(world.rows().await, 1501);
+    assert!(queue.due(2000).await.expect("read").is_empty());
+    queue.release(added).await.expect("released");
+    let due = queue.due(2000).await.expect("read");
+    assert_eq!(due.len(), 1501);
+    assert!(due.iter().any(|fetch| fetch.source == "another"));
+    assert!(due.iter().all(|fetch| fetch.source != "one"));
+}
+
+#[tokio::test]
+async fn a_batch_is_noted_and_released_at_once_sqlite() {
+    a_batch_is_noted_and_released_at_once(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_batch_is_noted_and_released_at_once_postgres() {
+    a_batch_is_noted_and_released_at_once(Kind::Postgres).await;
+}
+
+async fn what_nobody_brings_again_is_removed(kind: Kind) {
+    let world = World::new(kind).await;
+    let queue = world.fetcher.queue.clone();
+    let released = queue.add(&[message("released")]).await.expect("noted");
+    queue.release(released).await.expect("released");
+    let forgotten = queue.add(&[message("forgotten"), message("again")]).await;
+    forgotten.expect("noted");
+    let old = Utc::now() - Duration::from_secs(3600);
+    on!(write &world.database, db => sqlx::query("UPDATE media_fetches SET created_at = $1").bind(old)
+        .execute(db).await.map(drop))
+    .expect("older");
+    // The provider brings this one after all.
+    queue.add(&[message("again")]).await.expect("noted");
+    let before = Utc::now() - Duration::from_secs(60);
+    let removed = remove_unreleased(&world.database, before, 10).await;
+    assert_eq!(removed.expect("removed"), 1);
+    let left: Vec<String> = on!(read &world.database, db => sqlx::query_scalar(
+        "SELECT source FROM media_fetches ORDER BY source").fetch_all(db).await)
+    .expect("read");
+    assert_eq!(left, ["again", "released"]);
+}
+
+#[tokio::test]
+async fn what_nobody_brings_again_is_removed_sqlite() {
+    what_nobody_brings_again_is_removed(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn what_nobody_brings_again_is_removed_postgres() {
+    what_nobody_brings_again_is_removed(Kind::Postgres).await;
+}
+
+#[tokio::test]
+async fn media_that_cannot_be_released_is_brought_again() {
+    let mut world = World::new(Kind::Sqlite).await;
+    let trouble = "CREATE TRIGGER trouble BEFORE UPDATE ON media_fetches \
+                   BEGIN SELECT RAISE(ABORT, 'disk trouble'); END";
+    for (statement, works) in [(trouble, false), ("DROP TRIGGER trouble", true)] {
+        on!(write &world.database, db => sqlx::query(statement).execute(db).await.map(drop))
+            .expect("a trigger");
+        let result = world.sink.publish(vec![message("ok")]).await;
+        assert_eq!(result.is_ok(), works, "{result:?}");
+        assert!(matches!(world.event().await.1, Inbound::Received(_)));
+        let due = world.fetcher.queue.due(10).await.expect("read");
+        assert_eq!(due.len(), usize::from(works));
+    }
 }
 
 async fn make_due(world: &World) {

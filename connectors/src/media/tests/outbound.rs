@@ -3,7 +3,10 @@
 use tributary_bus::message::MediaId;
 
 use super::*;
-use crate::{MediaAccess, media::Outbound};
+use crate::{
+    MediaAccess,
+    media::{Outbound, remove_url_handles},
+};
 
 impl World {
     fn outbound(&self, organization: &str, channel: &str) -> Outbound {
@@ -189,6 +192,13 @@ async fn handles(kind: Kind) {
         shop.handle(&stored, "photo").await.as_deref(),
         Some("second"),
         "bytes never change"
+    );
+    let before = Utc::now() - Duration::from_secs(60);
+    let removed = remove_url_handles(&world.database, before, 10).await;
+    assert_eq!(removed.expect("removed"), 1, "what is behind a URL");
+    assert_eq!(
+        shop.handle(&stored, "photo").await.as_deref(),
+        Some("second")
     );
 }
 

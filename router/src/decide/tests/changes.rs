@@ -207,7 +207,94 @@ fn media_that_was_pending_is_completed_once() {
     ];
     let changes = decided(&batch, &mut snapshot);
     assert_eq!(changes.verdicts[0], Verdict::NoEffect);
-    assert!(matches!(&changes.verdicts[1], Verdict::Dead(why) if why.contains("unknown")));
+    assert_eq!(changes.verdicts[1], Verdict::NoEffect);
+    assert_eq!(changes.unknown_media.len(), 1);
+}
+
+#[test]
+fn media_of_an_edit_that_waits_for_its_message_waits_with_it() {
+    use MediaState::{Failed, Pending, Ready};
+    let id = MessageId::derived(&shop(), "ada:one");
+    let ready = || arrived(id, 0, media(Ready, "a"));
+    // What comes before the message, what each is, and the state of the media in the end.
+    type Case = (Vec<(Inbound, Verdict)>, MediaState);
+    let pending = || (edit(id, image(Pending, "a")), Verdict::Taken);
+    let table: Vec<Case> = vec![
+        (vec![pending(), (ready(), Verdict::Taken)], Ready),
+        (
+            vec![
+                pending(),
+                (arrived(id, 0, media(Failed, "a")), Verdict::Taken),
+            ],
+            Failed,
+        ),
+        // Told twice.
+        (
+            vec![
+                pending(),
+                (ready(), Verdict::Taken),
+                (ready(), Verdict::NoEffect),
+            ],
+            Ready,
+        ),
+        // A later edit of the words keeps the picture.
+        (vec![pending(), (ready(), Verdict::Taken), pending()], Ready),
+        // Of another file, at another place, of nothing.
+        (
+            vec![
+                pending(),
+                (arrived(id, 0, media(Ready, "b")), Verdict::NoEffect),
+            ],
+            Pending,
+        ),
+        (
+            vec![
+                pending(),
+                (arrived(id, 1, media(Ready, "a")), Verdict::NoEffect),
+            ],
+            Pending,
+        ),
+        (vec![(ready(), Verdict::NoEffect), pending()], Pending),
+    ];
+    for (number, (before, state)) in table.into_iter().enumerate() {
+        let mut snapshot = with_ada();
+        for (n, (inbound, verdict)) in before.into_iter().enumerate() {
+            let changes = decided(&[arrival(&n.to_string(), inbound)], &mut snapshot);
+            assert_eq!(changes.verdicts, [verdict], "{number}: {n}");
+            assert!(changes.outgoing.is_empty());
+        }
+        let changes = decided(&[received("ada", "one")], &mut snapshot);
+        assert_eq!(told(&changes), ["8 message.created"]);
+        let shown = data(&changes, 0, "/message/content/media/state");
+        assert_eq!(shown, json!(state), "{number}");
+    }
+}
+
+#[test]
+fn an_edit_gives_way_to_a_later_one() {
+    // Seconds between the edit that is stored and the one that comes.
+    for (later, verdict, text) in [
+        (-1, Verdict::NoEffect, "stored"),
+        (0, Verdict::Taken, "news"),
+        (1, Verdict::Taken, "news"),
+    ] {
+        let mut snapshot = with_ada();
+        let id = with_message(&mut snapshot, Direction::Inbound, Status::Received)
+            .view
+            .id;
+        let view = &mut snapshot
+            .messages
+            .get_mut(&id)
+            .expect("just added")
+            .value
+            .view;
+        view.content = Content::text("stored");
+        view.edited_at = Some(origin("ada").occurred_at - TimeDelta::seconds(later));
+        let news = edit(id, Content::text("news"));
+        let changes = decided(&[arrival("1", news)], &mut snapshot);
+        assert_eq!(changes.verdicts, [verdict], "{later} s later");
+        assert_eq!(content_of(&snapshot, id), Content::text(text));
+    }
 }
 
 #[test]
