@@ -9,16 +9,17 @@ mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
+use metrics::counter;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 use tributary_base::backoff::Backoff;
 use tributary_bus::{ChannelId, message::Inbound};
 use tributary_config::Secret;
 
 use super::{
     client::{CallError, Client},
-    inbound::{Reader, Translated},
+    inbound::{Ignored, Reader, Translated},
     moves::Moves,
     outbound::Memory,
 };
@@ -70,6 +71,9 @@ impl Way {
     /// The update must come again.
     pub(super) async fn note(&self, translated: &mut Translated) -> Result<(), ReceiveError> {
         self.moves.settle(translated).await?;
+        if let Some(ignored) = translated.ignored {
+            self.count(ignored);
+        }
         for event in &translated.events {
             if let Inbound::Received(message) = event
                 && let Ok(chat) = message.origin.address.as_str().parse()
@@ -78,6 +82,20 @@ impl Way {
             }
         }
         Ok(())
+    }
+
+    /// Nothing that comes vanishes without a trace, and none of its words are in it.
+    fn count(&self, ignored: Ignored) {
+        let channel_id = &self.channel;
+        let kind = ignored.as_str();
+        counter!("tributary_ignored_total", "channel" => channel_id.0.clone(), "kind" => kind)
+            .increment(1);
+        match ignored {
+            Ignored::Group | Ignored::Channel | Ignored::Nobody => {
+                debug!(%channel_id, kind, "an update is not for this account");
+            }
+            Ignored::Unreadable => warn!(%channel_id, "what came is no update of Telegram"),
+        }
     }
 
     /// A failure that time or a person mends.
