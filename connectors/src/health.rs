@@ -310,7 +310,8 @@ impl InboundSink {
         self.tell_health().await;
     }
 
-    pub(crate) async fn session_settled(&self) {
+    /// The session works: its connection stands, its first call succeeded. May be said again.
+    pub async fn settled(&self) {
         self.health.session_settled();
         self.tell_health().await;
     }

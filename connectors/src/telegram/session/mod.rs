@@ -18,12 +18,12 @@ use tributary_bus::{ChannelId, message::Inbound};
 use tributary_config::Secret;
 
 use super::{
-    client::{CallError, Client},
+    client::{CallError, Client, Refusal},
     inbound::{Ignored, Reader, Translated},
     moves::Moves,
     outbound::Memory,
 };
-use crate::{CallLog, InboundSink, ReceiveError};
+use crate::{CallLog, HealthReport, InboundSink, ReceiveError};
 
 const CALL_DEADLINE: Duration = Duration::from_secs(15);
 /// Between tries while the provider cannot be reached.
@@ -31,6 +31,12 @@ const BACKOFF: Backoff = Backoff {
     base: Duration::from_secs(1),
     cap: Duration::from_secs(30),
 };
+
+/// Failures in a row; fewer pass by themselves.
+const DOWN_AFTER: u32 = 3;
+/// What to do when they do not.
+const REACHABLE: &str = "it is tried again by itself; look whether this machine reaches api_url (network, DNS, proxy, \
+    own Bot API server), and whether Telegram has an outage";
 
 /// What a session works with.
 pub(super) struct Way {
@@ -98,22 +104,35 @@ impl Way {
         }
     }
 
-    /// A failure that time or a person mends.
-    fn troubled(&self, error: CallError, failures: u32) -> Result<Duration, ReceiveError> {
+    /// A failure that time or a person mends; the account is down when it goes on.
+    async fn troubled(
+        &self,
+        error: CallError,
+        failures: u32,
+        inbound: &InboundSink,
+    ) -> Result<Duration, ReceiveError> {
         if let CallError::Refused(refusal) = &error {
             if matches!(refusal.code, 401 | 403 | 404 | 421) {
                 return Err(ReceiveError::Misconfigured(format!(
                     "Telegram refuses the token: {refusal}; check token and api_url"
                 )));
             }
-            if let Some(seconds) = refusal.retry_after {
-                return Ok(Duration::from_secs(seconds.min(3600)));
-            }
         }
         if failures == 1 {
             warn!(channel_id = %self.channel, %error, "Telegram cannot be used; trying again");
         }
-        Ok(BACKOFF.delay(failures))
+        if failures >= DOWN_AFTER {
+            let reason = format!("Telegram cannot be used: {error}");
+            let report = HealthReport::down(reason, Some(REACHABLE.to_owned()));
+            inbound.report(report).await;
+        }
+        Ok(match error {
+            CallError::Refused(Refusal {
+                retry_after: Some(seconds),
+                ..
+            }) => Duration::from_secs(seconds.min(3600)),
+            _ => BACKOFF.delay(failures),
+        })
     }
 
     async fn call<R: serde::de::DeserializeOwned>(
