@@ -150,7 +150,8 @@ pub trait Replay: Send + Sync {
 /// A connection that the account holds.
 #[async_trait]
 pub trait Session: Send + Sync {
-    /// Works until `shutdown`. Confirms upstream only what the sink has published.
+    /// Works until `shutdown`. Confirms upstream only what the sink has published, and says [`InboundSink::settled`] when
+    /// it has done for the first time what it is for: that it runs does not show that it works.
     ///
     /// # Errors
     /// The session broke; it is started again with backoff.

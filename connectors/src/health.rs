@@ -3,7 +3,8 @@
 //!
 //! What ails the account is kept by where it was noticed, so that a send which works does not hide a session which
 //! does not. Getting worse is told at once; an account that goes up and down is told to be well only when it has been
-//! so for a while.
+//! so for a while. Another reason within a state is told too, so that what to do is never stale; not more often than
+//! once in a while.
 
 use std::{
     collections::VecDeque,
@@ -24,7 +25,7 @@ use crate::InboundSink;
 /// So many changes within [`FLAPPING_WINDOW`] make an account one that goes up and down.
 const FLAPPING_CHANGES: usize = 4;
 const FLAPPING_WINDOW: Duration = Duration::from_secs(600);
-/// How long such an account has to be better before that is told.
+/// How long such an account has to be better before that is told, and how long a reason is left to stand.
 const CALM: Duration = Duration::from_secs(60);
 /// Sessions that broke in a row, without having settled in, before the account counts as down.
 const BROKEN_SESSIONS: u32 = 3;
@@ -96,7 +97,8 @@ struct Machine {
     /// By source, in its order.
     reports: [Option<HealthReport>; 3],
     view: View,
-    told: Option<HealthState>,
+    /// What was told last, and when.
+    told: Option<(View, DateTime<Utc>)>,
     /// Somebody is telling right now.
     telling: bool,
     /// When changes were told lately.
@@ -125,16 +127,14 @@ impl Machine {
     fn feed(&mut self, source: Source, report: HealthReport, now: DateTime<Utc>) -> bool {
         self.reports[source as usize] = Some(report);
         let found = self.judge();
-        if found.state == self.view.state {
-            return false;
-        }
+        let another = found.state != self.view.state;
         self.view = View {
             state: found.state,
             reason: found.reason,
             action: found.action,
-            since: now,
+            since: if another { now } else { self.view.since },
         };
-        true
+        another
     }
 
     /// All reports together.
@@ -163,8 +163,18 @@ impl Machine {
     /// What is to be told now, if anything. Whoever asks tells it and then says how that went.
     fn news(&mut self, now: DateTime<Utc>) -> Option<View> {
         let state = self.view.state;
-        if self.telling || self.told == Some(state) || state == HealthState::Starting {
+        if self.telling || state == HealthState::Starting {
             return None;
+        }
+        if let Some((told, at)) = &self.told
+            && told.state == state
+        {
+            let same = told.reason == self.view.reason && told.action == self.view.action;
+            if same || *at + CALM > now {
+                return None;
+            }
+            self.telling = true;
+            return Some(self.view.clone());
         }
         while self
             .changes
@@ -175,7 +185,8 @@ impl Machine {
         }
         let better = self
             .told
-            .is_some_and(|told| severity(state) < severity(told));
+            .as_ref()
+            .is_some_and(|(told, _)| severity(state) < severity(told.state));
         let flapping = self.changes.len() >= FLAPPING_CHANGES;
         if better && flapping && self.view.since + CALM > now {
             return None;
@@ -184,9 +195,14 @@ impl Machine {
         Some(self.view.clone())
     }
 
-    fn told(&mut self, state: HealthState, now: DateTime<Utc>) {
-        self.told = Some(state);
-        self.changes.push_back(now);
+    /// It was told. Answers whether the state was told before, for another reason.
+    fn told(&mut self, view: View, now: DateTime<Utc>) -> bool {
+        let again = (self.told.as_ref()).is_some_and(|(told, _)| told.state == view.state);
+        if !again {
+            self.changes.push_back(now);
+        }
+        self.told = Some((view, now));
+        again
     }
 }
 
@@ -253,9 +269,13 @@ impl Health {
         if !machine.feed(source, report, now()) {
             return;
         }
-        let View { state, reason, .. } = machine.view.clone();
+        let view = machine.view.clone();
         drop(machine);
-        self.show(Some(state));
+        self.show(Some(view.state));
+        self.log(view);
+    }
+
+    fn log(&self, View { state, reason, .. }: View) {
         let channel_id = self.channel.as_str();
         match state {
             HealthState::Starting => {}
@@ -310,7 +330,8 @@ impl InboundSink {
         self.tell_health().await;
     }
 
-    pub(crate) async fn session_settled(&self) {
+    /// The session works: its connection stands, its first call succeeded. May be said again.
+    pub async fn settled(&self) {
         self.health.session_settled();
         self.tell_health().await;
     }
@@ -322,12 +343,14 @@ impl InboundSink {
                 return;
             };
             let telling = Telling(&self.health);
-            let state = view.state;
-            if let Err(error) = self.publish(vec![self.event(view)]).await {
+            if let Err(error) = self.publish(vec![self.event(view.clone())]).await {
                 warn!(channel_id = %self.channel(), %error, "health of the channel not published");
                 return;
             }
-            self.health.machine().told(state, now());
+            let again = self.health.machine().told(view.clone(), now());
+            if again {
+                self.health.log(view);
+            }
             drop(telling);
         }
     }
@@ -395,12 +418,46 @@ mod tests {
     }
 
     #[test]
-    fn a_state_has_the_time_and_the_reason_of_its_beginning() {
+    fn a_state_has_the_time_of_its_beginning_and_the_latest_reason() {
         let mut machine = Machine::new(at(0));
         assert!(machine.feed(Sending, report(Down), at(5)));
         assert!(!machine.feed(Sending, HealthReport::down("later", None), at(9)));
         assert_eq!(machine.view.since, at(5));
-        assert_eq!(machine.view.reason, "Down");
+        assert_eq!(machine.view.reason, "later");
+    }
+
+    #[test]
+    fn another_reason_in_the_same_state_is_told_once_in_a_while() {
+        let because = |reason: &str| HealthReport::misconfigured(reason, format!("mend {reason}"));
+        let mut machine = Machine::new(at(0));
+        for (second, reason, expected) in [
+            (1, "token", Some("token")),
+            (2, "token", None),
+            // The first is left to stand for a while; then the one that holds by then is told.
+            (3, "permission", None),
+            (4, "address", None),
+            (60, "address", None),
+            (61, "address", Some("address")),
+            (62, "token", None),
+            (63, "address", None),
+            (300, "address", None),
+            (301, "permission", Some("permission")),
+        ] {
+            machine.feed(Session, because(reason), at(second));
+            let news = machine.news(at(second));
+            if let Some(view) = &news {
+                assert_eq!(view.since, at(1));
+                assert_eq!(view.action, Some(format!("mend {}", view.reason)));
+                machine.telling = false;
+                machine.told(view.clone(), at(second));
+            }
+            let told = news.map(|view| view.reason);
+            assert_eq!(told.as_deref(), expected, "at {second}");
+        }
+        assert_eq!(machine.changes.len(), 1, "it does not go up and down");
+        // Another state is told at once all the same.
+        machine.feed(Session, HealthReport::ok(), at(302));
+        assert_eq!(tell(&mut machine, 302), Some(Ok));
     }
 
     /// Feeds a state at a second and answers what is told there.
@@ -412,8 +469,9 @@ mod tests {
     fn tell(machine: &mut Machine, second: i64) -> Option<HealthState> {
         let view = machine.news(at(second))?;
         machine.telling = false;
-        machine.told(view.state, at(second));
-        Some(view.state)
+        let state = view.state;
+        machine.told(view, at(second));
+        Some(state)
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! What the integrator's answers mean. The status decides; `code` in the body says what a refusal is about.
+//!
+//! What ails the account is told in words of our own: theirs may quote the message, and a health reason goes into logs
+//! and events. Their words are in the channel log, and in the failure of the one message that they are about.
 
 use super::{
     client::{Answered, Outcome},
@@ -25,6 +28,7 @@ pub(super) fn classify(outcome: &Outcome) -> Option<SendError> {
 fn refused(answered: &Answered) -> Option<SendError> {
     let answer = &answered.answer;
     let status = answered.status.as_u16();
+    let ours = format!("the system answers {status}");
     let reason = reason(
         answer.reason.as_deref(),
         &format!("the system answers {}", answered.status),
@@ -34,7 +38,7 @@ fn refused(answered: &Answered) -> Option<SendError> {
         // 409: it has it already.
         200..=299 | 409 => return None,
         // Redirects are not followed; 404 and 405: not the right address; 410: gone on purpose.
-        100..=199 | 300..=399 | 401 | 403 | 410 => SendError::Misconfigured { reason },
+        100..=199 | 300..=399 | 401 | 403 | 410 => SendError::Misconfigured { reason: ours },
         429 => SendError::RateLimited {
             retry_after: answered.retry_after,
             scope: match about {
@@ -42,7 +46,7 @@ fn refused(answered: &Answered) -> Option<SendError> {
                 Some(_) | None => Scope::Account,
             },
         },
-        408 | 425 => SendError::Unavailable { reason },
+        408 | 425 => SendError::Unavailable { reason: ours },
         400..=499 => match about {
             Some("recipient") => SendError::Unreachable {
                 code: "recipient".to_owned(),
@@ -52,15 +56,17 @@ fn refused(answered: &Answered) -> Option<SendError> {
                 code: "content".to_owned(),
                 reason,
             },
-            Some(_) | None if matches!(status, 404 | 405) => SendError::Misconfigured { reason },
+            Some(_) | None if matches!(status, 404 | 405) => {
+                SendError::Misconfigured { reason: ours }
+            }
             Some(_) | None => SendError::Rejected {
                 code: status.to_string(),
                 reason,
             },
         },
-        503 => unavailable(answered, reason),
+        503 => unavailable(answered, ours),
         // Of a server that fell over, or of a proxy before it: it may have been taken.
-        _ => SendError::Uncertain { reason },
+        _ => SendError::Uncertain { reason: ours },
     })
 }
 
@@ -147,6 +153,24 @@ mod tests {
         assert_eq!(shown(&Outcome::Forbidden), "misconfigured");
         assert_eq!(shown(&Outcome::NotSent("x".to_owned())), "unavailable");
         assert_eq!(shown(&Outcome::Lost("x".to_owned())), "uncertain");
+    }
+
+    /// The reason of an account's health goes into logs and events.
+    #[test]
+    fn what_ails_the_account_never_quotes_them() {
+        let body = r#"{"reason":"not allowed to say 'my card is 4111'"}"#;
+        for status in [302, 401, 403, 404, 405, 408, 410, 425, 500, 502, 503] {
+            match classify(&answered(status, None, body)) {
+                Some(
+                    SendError::Misconfigured { reason }
+                    | SendError::Unavailable { reason }
+                    | SendError::Uncertain { reason },
+                ) => {
+                    assert_eq!(reason, format!("the system answers {status}"));
+                }
+                other => panic!("{status}: {other:?}"),
+            }
+        }
     }
 
     #[test]

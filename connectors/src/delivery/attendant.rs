@@ -11,14 +11,12 @@ use tributary_config::Settings;
 
 use super::{DeliveryHandler, advice};
 use crate::{
-    Account, Accounts, ChannelLog, Ledger, ReceiveError, Session,
+    Account, Accounts, ChannelLog, Ledger, ReceiveError,
     health::{HealthReport, Source},
 };
 
 /// A provider may ask for hours of silence; more than this is not believed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-/// A session that has lasted this long works.
-const SETTLED_IN: Duration = Duration::from_secs(10);
 /// How long a session waits for a person, before it tries again by itself.
 const MISCONFIGURED_WAIT: Duration = Duration::from_secs(60);
 /// How often it is looked whether the account's state is still to be told.
@@ -122,7 +120,7 @@ async fn keep_session(account: &Account, stop: &CancellationToken) -> Result<(),
         return Ok(());
     };
     while !stop.is_cancelled() {
-        match run(account, session, stop).await {
+        match session.run(account.sink.clone(), stop.clone()).await {
             Ok(()) => {}
             Err(ReceiveError::Misconfigured(reason)) => {
                 let report = HealthReport::misconfigured(reason, advice(&account.channel.id));
@@ -140,19 +138,4 @@ async fn keep_session(account: &Account, stop: &CancellationToken) -> Result<(),
         }
     }
     Ok(())
-}
-
-/// Runs a session to its end; when it has settled in, it works.
-async fn run(
-    account: &Account,
-    session: &dyn Session,
-    stop: &CancellationToken,
-) -> Result<(), ReceiveError> {
-    let mut running = session.run(account.sink.clone(), stop.clone());
-    tokio::select! {
-        ended = &mut running => return ended,
-        () = sleep(SETTLED_IN) => {}
-    }
-    account.sink.session_settled().await;
-    running.await
 }

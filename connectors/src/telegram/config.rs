@@ -72,7 +72,7 @@ fn api_url() -> Url {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Listen {
-    /// It is named as `unsupported`, and that is all.
+    /// It is counted (`tributary_ignored_total`), and that is all.
     #[default]
     Ignore,
     On,

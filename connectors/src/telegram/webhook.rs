@@ -1,7 +1,7 @@
 //! Updates by webhook.
 //!
 //! Updates of one chat come one at a time, and one that is refused is repeated before any later one for up to a day:
-//! what cannot be read is taken all the same, as a message that says so, with the raw body.
+//! what cannot be read is taken all the same, and counted.
 
 use bytes::Bytes;
 use chrono::Utc;

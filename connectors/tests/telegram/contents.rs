@@ -1,13 +1,14 @@
 //! Every content, as the person sees it; and what is done to it later.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tributary_bus::message::{
-    Choice, ChoiceAction, ChoiceStyle, Choices, ContactCard, Content, Location, Sticker, Text,
+    Choice, ChoiceAction, ChoiceStyle, Choices, ContactCard, Content, Inbound, Location, Sticker,
+    Text,
 };
 use tributary_connectors::{Action, SendError};
 use tributary_simulators::{
     script::Times,
-    telegram::{CallAction, CallMatch, ChangeKind, FileKind, Misbehave, Options, sample},
+    telegram::{CallAction, CallMatch, ChangeKind, FileKind, Misbehave, Options, Told, sample},
 };
 
 use crate::{
@@ -224,10 +225,46 @@ async fn buttons_come_back_as_choices() {
     let seen = olena.sees();
     let buttons = &seen.message(number(&id)).expect("it is there").buttons;
     assert_eq!(*buttons, [["Tea", "Coffee"]]);
-    // A keyboard in the place of the person's own.
+    let received = async |told: Told| {
+        let update = told.update_id.expect("the bot is told");
+        let (base, token) = (direct.telegram.base_url(), direct.telegram.token());
+        let answer = reqwest::Client::new()
+            .post(format!("{base}/bot{token}/getUpdates"))
+            .json(&json!({"offset": update}))
+            .send()
+            .await
+            .expect("an answer");
+        let answer = answer.text().await.expect("a body");
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        match direct.read(&answer["result"][0].to_string()).pop() {
+            Some(Inbound::Received(message)) => *message,
+            other => panic!("not a message: {other:?}"),
+        }
+    };
+    let pressed = olena
+        .presses_button(number(&id), "Coffee")
+        .expect("the button is there");
+    let pressed = received(pressed).await;
+    let Content::ChoiceReply(reply) = &pressed.content else {
+        panic!("{:?}", pressed.content);
+    };
+    assert_eq!(
+        (reply.id.as_str(), reply.title.as_deref()),
+        ("c", Some("Coffee"))
+    );
+    assert_eq!(pressed.reply_to.as_deref(), Some(id.as_str()));
+    // A keyboard in the place of the person's own: its keys write their label, which the router takes as the choice.
+    let options = vec![Choice::reply("t", "Tea"), Choice::reply("c", "Coffee")];
+    direct
+        .sent(TO, choices(ChoiceStyle::QuickReplies, options))
+        .await;
+    assert_eq!(olena.sees().keyboard, [["Tea", "Coffee"]]);
+    let typed = received(olena.presses_key("Tea").expect("the key is there")).await;
+    assert_eq!(typed.content, Content::text("Tea"));
     direct.sent(TO, ask_number()).await;
     assert_eq!(olena.sees().keyboard, [["Send number", "Later"]]);
-    olena.presses_key("Send number").expect("the key is there");
+    let shared = received(olena.presses_key("Send number").expect("the key is there")).await;
+    assert_eq!(shared.content.kind(), "contact_card");
 }
 
 #[tokio::test]

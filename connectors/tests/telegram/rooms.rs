@@ -120,20 +120,32 @@ async fn a_group_that_moves_stays_the_same_contact() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn groups_and_channels_are_only_named_by_default() {
+async fn groups_and_channels_are_not_heard_by_default() {
     let stage = Stage::new("").await;
     let worker = stage.worker(Way::Polling).await;
     let bot = stage.telegram.first_bot();
     let group = bot.supergroup(SUPERGROUP, "Team").administered();
+    group.adds_bot(OLENA);
     group.user(OLENA).says("Who is there?");
     let channel = bot
         .channel(-1_001_234_567_890, "News", "news_ex")
         .administered();
     channel.user(OLENA).says("Post");
-    let messages = stage.messages(2).await;
-    let mut said: Vec<String> = messages.iter().map(words).collect();
-    said.sort();
-    assert_eq!(said, ["[channel_message]", "[supergroup_message]"]);
+    group.removes_bot(OLENA);
+    // Updates are taken in order: what is told after all this, is told alone.
+    stage.telegram.user(OLENA).says("In private");
+    let said: Vec<String> = stage.messages(1).await.iter().map(words).collect();
+    assert_eq!(said, ["In private"]);
+    let about = stage.all(|event| match event {
+        Inbound::Health(_) => None,
+        event => Some(event.origin().address.clone()),
+    });
+    assert!(
+        about
+            .iter()
+            .all(|address| *address == Address(OLENA.to_string())),
+        "{about:?}"
+    );
     worker.stop().await;
     stage.is_settled().await;
 }

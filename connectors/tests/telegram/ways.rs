@@ -14,6 +14,7 @@ use tributary_simulators::{
     script::Times,
     telegram::{
         BotProfile, CallAction, CallMatch, ChangeKind, DeliveryAction, DeliveryMatch, Misbehave,
+        When,
     },
 };
 
@@ -71,6 +72,46 @@ async fn a_webhook_that_telegram_does_not_want_calls_a_person() {
         health.reason
     );
     worker.stop().await;
+}
+
+/// Neither is it told to be well while nothing works, nor is it forgotten to be down.
+async fn is_down_while_telegram_is(way: Way, call: &str) {
+    let stage = Stage::new("webhook_check = '20ms'").await;
+    stage.telegram.misbehave(Misbehave::on(
+        CallMatch::method(call),
+        Times::Always,
+        CallAction::ServerError {
+            status: 502,
+            when: When::BeforeAccepting,
+        },
+    ));
+    let worker = stage.start(way).await;
+    let health = stage.health("down").await;
+    assert!(health.reason.contains("502"), "{}", health.reason);
+    let action = health.action.expect("what to do");
+    assert!(action.contains("api_url"), "{action}");
+    let told = || {
+        stage.all(|event| match event {
+            Inbound::Health(health) => Some(health.state.as_str()),
+            _ => None,
+        })
+    };
+    assert_eq!(told(), ["down"], "at first it does not work");
+    stage.telegram.behave();
+    stage.health("ok").await;
+    assert_eq!(told(), ["down", "ok"]);
+    worker.stop().await;
+    stage.is_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_that_cannot_poll_is_down() {
+    is_down_while_telegram_is(Way::Polling, "getUpdates").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_whose_webhook_cannot_be_looked_at_is_down() {
+    is_down_while_telegram_is(Way::Webhook, "getWebhookInfo").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
-//! Answers that are typed: where choices went as a numbered list, a number or a title counts as the choice.
+//! Answers that are typed: where choices went as a numbered list, a number or a title counts as the choice; where they
+//! went as keys that write their title (quick replies), a title does.
 //!
 //! A conversation has at most one open question. An answer closes it, the next question takes its place, and it is
 //! forgotten after [`OPEN_FOR`]; whatever else is typed leaves it open.
@@ -64,13 +65,9 @@ impl Decision<'_> {
         }
     }
 
-    /// Opens the question that a message of ours asks, when it went as a numbered list; unless a later one is open.
+    /// Opens the question that a message of ours [`asks`]; unless a later one is open.
     pub fn ask(&mut self, message: &Message) {
-        let sent = match message.view.status {
-            Status::Sent | Status::Delivered | Status::Read => true,
-            Status::Received | Status::Queued | Status::Failed | Status::Expired => false,
-        };
-        if !sent || !numbered(message) || !matches!(message.view.content, Content::Choices(_)) {
+        if !asks(message) {
             return;
         }
         let conversation = message.view.conversation_id;
@@ -91,8 +88,20 @@ impl Decision<'_> {
     }
 }
 
+/// Whether a message of ours is there and asks for what can be answered by typing.
+pub(super) fn asks(message: &Message) -> bool {
+    let sent = match message.view.status {
+        Status::Sent | Status::Delivered | Status::Read => true,
+        Status::Received | Status::Queued | Status::Failed | Status::Expired => false,
+    };
+    match &message.view.content {
+        Content::Choices(choices) => sent && (numbered(message) || choices.may_be_typed()),
+        _ => false,
+    }
+}
+
 /// The choices went as a numbered list.
-pub(super) fn numbered(message: &Message) -> bool {
+fn numbered(message: &Message) -> bool {
     let mut degraded = message.view.degraded.iter();
     degraded.any(|one| one.code == DegradationCode::ChoicesNumbered)
 }
@@ -104,7 +113,11 @@ fn choice(asked: &Message, typed: String) -> Option<Content> {
     if asked.view.deleted_at.is_some() {
         return None;
     }
-    let mut reply = choices.answer(&typed)?;
+    let mut reply = if numbered(asked) {
+        choices.answer(&typed)?
+    } else {
+        choices.answer_by_title(&typed)?
+    };
     reply.extra.insert("typed".to_owned(), Value::String(typed));
     Some(Content::ChoiceReply(reply))
 }

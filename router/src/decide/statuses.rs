@@ -7,7 +7,7 @@ use tributary_bus::{
     },
 };
 
-use super::{Verdict, answers::numbered, steps::Decision};
+use super::{Verdict, answers::asks, steps::Decision};
 use crate::model::{Message, PartId};
 
 /// Bytes of a provider's id, at most: no provider's comes near, and an index could not hold it.
@@ -34,7 +34,7 @@ impl Decision<'_> {
         if !changed && !named && !degraded {
             return Ok(Verdict::NoEffect);
         }
-        let was_numbered = numbered(message);
+        let asked = asks(message);
         let message = entry.edit();
         let new_ids = event.provider_ids.iter().skip(known).cloned();
         message.provider_ids.extend(new_ids);
@@ -57,7 +57,7 @@ impl Decision<'_> {
         if named {
             self.name_parts(&message, known);
         }
-        if !was_numbered {
+        if !asked {
             self.ask(&message);
         }
         let conversation = message.view.conversation_id;

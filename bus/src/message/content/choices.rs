@@ -129,17 +129,41 @@ impl Choices {
             .parse::<usize>()
             .ok()
             .and_then(|number| self.options.get(number.checked_sub(1)?));
+        self.by_title(typed).or(by_number).and_then(Choice::chosen)
+    }
+
+    /// What a text means where the options were keys that write their title: the title alone, in any case.
+    pub fn answer_by_title(&self, typed: &str) -> Option<ChoiceReply> {
+        self.by_title(typed.trim()).and_then(Choice::chosen)
+    }
+
+    /// Whether channels may show the options as keys that write their title as the person's own text: quick replies,
+    /// and whatever stands beside a key that asks for a number or a position.
+    pub fn may_be_typed(&self) -> bool {
+        self.style == ChoiceStyle::QuickReplies
+            || self.options.iter().any(|option| match option.action {
+                ChoiceAction::RequestContact | ChoiceAction::RequestLocation => true,
+                ChoiceAction::Reply | ChoiceAction::Url { .. } | ChoiceAction::Call { .. } => false,
+            })
+    }
+
+    fn by_title(&self, typed: &str) -> Option<&Choice> {
         let lower = typed.to_lowercase();
         let mut titled = self
             .options
             .iter()
             .filter(|option| option.title.trim().to_lowercase() == lower);
         // Two options of the same title: the words do not say which.
-        let by_title = titled.next().filter(|_| titled.next().is_none());
-        let chosen = by_title.or(by_number)?;
-        (chosen.action == ChoiceAction::Reply).then(|| ChoiceReply {
-            id: chosen.id.clone(),
-            title: Some(chosen.title.clone()),
+        titled.next().filter(|_| titled.next().is_none())
+    }
+}
+
+impl Choice {
+    /// As the answer that it gives; `None` where it does something else.
+    fn chosen(&self) -> Option<ChoiceReply> {
+        (self.action == ChoiceAction::Reply).then(|| ChoiceReply {
+            id: self.id.clone(),
+            title: Some(self.title.clone()),
             extra: Map::new(),
         })
     }

@@ -14,7 +14,7 @@ use super::{
         address::{Place, is_private},
         wire::{Chat, DeletedBusinessMessages, Message, Object, Update, read},
     },
-    Move, Told, Translated, Translator, content, context, kinds, unsupported,
+    Move, Told, Translated, Translator, content, context,
 };
 
 impl Translator<'_> {
@@ -37,37 +37,27 @@ impl Translator<'_> {
                     .message(message.message_id)
                     .unwrap_or_else(|| self.update_name(update)),
                 contact,
-                content: self.content(update, &message, chat),
+                content: content_of(update, &message),
                 reply_to: context::reply_to(&message, &place),
                 sent_by: sent_by(&message, &place),
                 context: context::around(&message, chat),
             }),
         );
-        let move_of = |from: Option<i64>, to: Option<i64>| {
-            Some(Move {
-                from: from?,
-                to: to?,
-            })
-        };
-        let moved = move_of(chat.id, message.migrate_to_chat_id)
-            .or_else(|| move_of(message.migrate_from_chat_id, chat.id));
         Some(Translated {
-            events,
-            answer: None,
-            moved,
+            moved: moved(&message),
+            ..events.into()
         })
     }
 
     /// A change of a message. It can come without a visible change, and before the message itself.
     pub(super) fn edited(self, update: Update<'_>) -> Option<Inbound> {
         let message: Message = read(update.body);
-        let chat = message.chat.as_ref()?;
         let place = Place::of(&message)?;
         let provider_id = place.message(message.message_id)?;
         Some(Inbound::Edited(MessageEdited {
             origin: self.origin(&place, message.edit_date.or(message.date)),
             message_id: MessageId::derived(&self.reader.channel, &provider_id),
-            content: self.content(update, &message, chat),
+            content: content_of(update, &message),
             extra: Map::new(),
         }))
     }
@@ -108,7 +98,7 @@ impl Translator<'_> {
         let wanted = if is_private(chat) {
             message.business_connection_id.is_none()
         } else {
-            self.reader.listens(chat) && !payload.is_empty()
+            !payload.is_empty()
         };
         if !wanted {
             return None;
@@ -131,25 +121,26 @@ impl Translator<'_> {
         })))
     }
 
-    /// What a message says; where the account does not listen, what it is in words.
-    fn content(self, update: Update<'_>, message: &Message, chat: &Chat) -> Content {
-        let empty = Object::new();
-        let object = update.body.as_object().unwrap_or(&empty);
-        if self.reader.listens(chat) {
-            return content::of(object, message);
-        }
-        let kind = chat.kind.as_deref().unwrap_or("group");
-        let words = match &message.text {
-            Some(text) => text.clone(),
-            None => kinds::describe(object, message).1,
-        };
-        unsupported(&format!("{kind}_message"), format!("in a {kind}: {words}"))
-    }
-
     /// What we sent for the owner of a business account comes back to us.
     fn is_echo(self, message: &Message) -> bool {
         let sender = message.sender_business_bot.as_ref();
         sender.and_then(|bot| bot.id) == Some(self.reader.bot)
+    }
+}
+
+/// What a message says.
+fn content_of(update: Update<'_>, message: &Message) -> Content {
+    let empty = Object::new();
+    content::of(update.body.as_object().unwrap_or(&empty), message)
+}
+
+/// A group that becomes a supergroup with this message, told on either side.
+pub(super) fn moved(message: &Message) -> Option<Move> {
+    let chat = message.chat.as_ref()?.id?;
+    match (message.migrate_to_chat_id, message.migrate_from_chat_id) {
+        (Some(to), _) => Some(Move { from: chat, to }),
+        (None, Some(from)) => Some(Move { from, to: chat }),
+        (None, None) => None,
     }
 }
 

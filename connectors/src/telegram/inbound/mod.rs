@@ -1,11 +1,12 @@
-//! From updates to normalized events. Pure, and total: whatever comes, something is told about it.
+//! From updates to normalized events. Pure, and total: whatever comes, something is told about it, or it is named as
+//! [`Ignored`], which is counted.
 //!
 //! Decisions of this channel:
 //! - What a person writes in the private chat with the bot is a message. So is `/start <payload>`, after it was told as
 //!   `contact.joined` with the payload: a person who presses Start waits for an answer.
 //! - Groups and channels are conversations where the account says so (`groups`, `channels`): the contact is the group,
-//!   a topic of a forum is a contact of its own, and who wrote stands in the context. Elsewhere what is written there is
-//!   a message with `unsupported` content, so that nobody wonders where it went.
+//!   a topic of a forum is a contact of its own, and who wrote stands in the context. Elsewhere nothing
+//!   of it is told: anybody may add a bot to a group, and nobody shall fill a tenant with conversations that way.
 //! - A business chat is a conversation with the customer. What the account's owner writes there is told as `account`;
 //!   what we wrote there ourselves and Telegram repeats to us is told by nothing: it is the reply that is stored already.
 //! - Addresses and ids: see `address`. What has no message id is known by its update id.
@@ -20,7 +21,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tributary_bus::{
-    Address, ChannelId, MessageId,
+    ChannelId, MessageId,
     message::{
         Content, Inbound, MessageContext, MessageReceived, Origin, Profile, Raw, SentBy,
         Unsupported,
@@ -32,9 +33,6 @@ use super::{
     config::Listen,
     wire::{AnswerCallbackQuery, Chat, Message, Update, read},
 };
-
-/// Where events go that name no chat and no person.
-const NOBODY: &str = "unknown";
 
 /// What reading depends on besides the update.
 #[derive(Debug, Clone)]
@@ -49,12 +47,39 @@ pub(super) struct Reader {
 /// What an update led to.
 #[derive(Debug, Default)]
 pub(super) struct Translated {
-    /// Empty only for what we sent ourselves.
+    /// Empty for what we sent ourselves, and for what is ignored.
     pub events: Vec<Inbound>,
+    /// Why nothing is told.
+    pub ignored: Option<Ignored>,
     /// To be called after the events are durable, so that the button stops spinning.
     pub answer: Option<AnswerCallbackQuery>,
     /// A group has become a supergroup.
     pub moved: Option<Move>,
+}
+
+/// Why an update is taken and nothing of it is told: nobody could be answered, or nobody wants to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ignored {
+    /// From a group that is not listened to.
+    Group,
+    /// From a channel that is not listened to.
+    Channel,
+    /// It names no chat and no person, such as the count of votes of a poll.
+    Nobody,
+    /// No update at all.
+    Unreadable,
+}
+
+impl Ignored {
+    /// The label `kind` of `tributary_ignored_total`.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::Channel => "channel",
+            Self::Nobody => "nobody",
+            Self::Unreadable => "unreadable",
+        }
+    }
 }
 
 /// A group has become a supergroup, with another id.
@@ -65,16 +90,19 @@ pub(super) struct Move {
 }
 
 impl Reader {
-    /// Whether what is written in the chat makes conversations.
-    fn listens(&self, chat: &Chat) -> bool {
+    /// Why what is written in the chat makes no conversation; `None`: it does.
+    fn ignores(&self, chat: &Chat) -> Option<Ignored> {
         if is_private(chat) {
-            return true;
+            return None;
         }
-        let listen = match chat.kind.as_deref() {
-            Some("channel") => self.channels,
-            _ => self.groups,
+        let (listen, ignored) = match chat.kind.as_deref() {
+            Some("channel") => (self.channels, Ignored::Channel),
+            _ => (self.groups, Ignored::Group),
         };
-        listen == Listen::On
+        match listen {
+            Listen::On => None,
+            Listen::Ignore => Some(ignored),
+        }
     }
 }
 
@@ -82,12 +110,21 @@ impl Reader {
 pub(super) fn to_events(reader: &Reader, raw: &str, now: DateTime<Utc>) -> Translated {
     let translator = Translator { reader, raw, now };
     let Ok(value) = serde_json::from_str::<Value>(raw) else {
-        return translator.unreadable().into();
+        return Ignored::Unreadable.into();
     };
     let Some(update) = Update::of(&value) else {
-        return translator.unreadable().into();
+        return Ignored::Unreadable.into();
     };
     translator.translate(update)
+}
+
+impl From<Ignored> for Translated {
+    fn from(ignored: Ignored) -> Self {
+        Self {
+            ignored: Some(ignored),
+            ..Self::default()
+        }
+    }
 }
 
 impl From<Inbound> for Translated {
@@ -125,6 +162,9 @@ struct Told {
 
 impl Translator<'_> {
     fn translate(self, update: Update<'_>) -> Translated {
+        if let Some(ignored) = chat_of(update.body).and_then(|chat| self.reader.ignores(&chat)) {
+            return Self::unheard(update, ignored);
+        }
         let translated = match update.kind {
             "message" | "channel_post" | "business_message" => self.message(update),
             "edited_message" | "edited_channel_post" | "edited_business_message" => {
@@ -137,14 +177,32 @@ impl Translator<'_> {
             "business_connection" => self.connection(update).map(Translated::from),
             _ => None,
         };
-        translated.unwrap_or_else(|| self.unsupported_update(update).into())
+        translated.unwrap_or_else(|| self.unsupported_update(update))
     }
 
-    /// Everything else, by its name.
-    fn unsupported_update(self, update: Update<'_>) -> Inbound {
+    /// In a chat that is not listened to: buttons stop spinning there too, and a group that moves is still the same.
+    fn unheard(update: Update<'_>, ignored: Ignored) -> Translated {
         let message: Message = read(update.body);
-        let place = Place::of(&message).or_else(|| address_of(update.body).map(Place::chat));
-        let address = place.map_or_else(|| Address::from(NOBODY), |place| place.address());
+        Translated {
+            answer: match update.kind {
+                "callback_query" => signs::answer(update),
+                _ => None,
+            },
+            moved: message::moved(&message),
+            ..ignored.into()
+        }
+    }
+
+    /// Everything else, by its name. Where nobody is named, there is nobody to have a conversation with.
+    fn unsupported_update(self, update: Update<'_>) -> Translated {
+        let message: Message = read(update.body);
+        let Some(place) = Place::of(&message).or_else(|| address_of(update.body).map(Place::chat))
+        else {
+            return Ignored::Nobody.into();
+        };
+        if !place.is_private() && message.chat.is_none() && self.reader.groups == Listen::Ignore {
+            return Ignored::Group.into();
+        }
         let words = update.kind.replace('_', " ");
         let description = match message.text.as_ref().or(message.caption.as_ref()) {
             Some(text) => format!("{words}: {text}"),
@@ -152,7 +210,7 @@ impl Translator<'_> {
         };
         let chat = message.chat.unwrap_or_default();
         self.told(Told {
-            origin: self.origin_at(address, message.date),
+            origin: self.origin(&place, message.date),
             provider_id: self.update_name(update),
             contact: context::contact(&chat, message.from.as_ref()),
             content: unsupported(update.kind, description),
@@ -160,19 +218,7 @@ impl Translator<'_> {
             sent_by: SentBy::Contact,
             context: MessageContext::default(),
         })
-    }
-
-    /// Not an update at all. Refusing it would block the chat behind it for a day.
-    fn unreadable(self) -> Inbound {
-        self.told(Told {
-            origin: self.origin_at(Address::from(NOBODY), None),
-            provider_id: format!("unreadable:{}", self.digest()),
-            contact: Profile::default(),
-            content: unsupported("unreadable", "something that is not an update"),
-            reply_to: None,
-            sent_by: SentBy::Contact,
-            context: MessageContext::default(),
-        })
+        .into()
     }
 
     fn told(self, told: Told) -> Inbound {
@@ -191,14 +237,10 @@ impl Translator<'_> {
     }
 
     fn origin(self, place: &Place, date: Option<i64>) -> Origin {
-        self.origin_at(place.address(), date)
-    }
-
-    fn origin_at(self, address: Address, date: Option<i64>) -> Origin {
         let told = date.filter(|date| *date > 0);
         Origin {
             channel_id: self.reader.channel.clone(),
-            address,
+            address: place.address(),
             occurred_at: told
                 .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
                 .unwrap_or(self.now),
@@ -228,6 +270,14 @@ fn unsupported(kind: &str, description: impl Into<String>) -> Content {
         description: Some(description.into()),
         extra: Map::new(),
     })
+}
+
+/// The chat in which something happened, as far as the update tells.
+fn chat_of(body: &Value) -> Option<Chat> {
+    ["/chat", "/message/chat"]
+        .into_iter()
+        .find_map(|path| body.pointer(path).filter(|chat| chat.is_object()))
+        .map(read)
 }
 
 /// The chat or the person that an update of any kind is about.

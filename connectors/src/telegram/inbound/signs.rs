@@ -32,17 +32,11 @@ impl Translator<'_> {
             .as_deref()
             .and_then(|data| label(message.reply_markup.as_ref(), data));
         let content = match query.data {
-            Some(data) if self.reader.listens(chat) || chat.id.is_none() => {
-                Content::ChoiceReply(ChoiceReply {
-                    title: title.map(str::to_owned),
-                    id: data,
-                    extra: Map::new(),
-                })
-            }
-            Some(data) => unsupported(
-                update.kind,
-                format!("pressed: {}", title.unwrap_or(data.as_str())),
-            ),
+            Some(data) => Content::ChoiceReply(ChoiceReply {
+                title: title.map(str::to_owned),
+                id: data,
+                extra: Map::new(),
+            }),
             None => {
                 let game = query.game_short_name.as_deref().unwrap_or("a button");
                 unsupported(update.kind, format!("pressed: {game}"))
@@ -63,21 +57,15 @@ impl Translator<'_> {
         });
         Some(Translated {
             events: vec![event],
-            answer: Some(AnswerCallbackQuery {
-                callback_query_id: id,
-            }),
-            moved: None,
+            answer: answer(update),
+            ..Translated::default()
         })
     }
 
     /// All reactions that somebody has on a message now. The update does not tell the topic of a forum.
     pub(super) fn reaction(self, update: Update<'_>) -> Option<Inbound> {
         let reaction: MessageReaction = read(update.body);
-        let chat = reaction
-            .chat
-            .as_ref()
-            .filter(|chat| self.reader.listens(chat))?;
-        let place = Place::chat(chat.id?);
+        let place = Place::chat(reaction.chat?.id?);
         let provider_id = place.message(reaction.message_id)?;
         let reactions = reaction.new_reaction?;
         Some(Inbound::Reacted(MessageReacted {
@@ -91,10 +79,7 @@ impl Translator<'_> {
     /// A person blocked or unblocked the bot, or a group took it in or removed it.
     pub(super) fn standing(self, update: Update<'_>) -> Option<Inbound> {
         let change: ChatMemberUpdated = read(update.body);
-        let chat = change
-            .chat
-            .as_ref()
-            .filter(|chat| self.reader.listens(chat))?;
+        let chat = change.chat.as_ref()?;
         let origin = self.origin(&Place::chat(chat.id?), change.date);
         let before = change.old_chat_member.unwrap_or_default();
         let after = change.new_chat_member?;
@@ -156,6 +141,14 @@ impl Translator<'_> {
             context: MessageContext::default(),
         }))
     }
+}
+
+/// What makes a pressed button stop spinning.
+pub(super) fn answer(update: Update<'_>) -> Option<AnswerCallbackQuery> {
+    let query: CallbackQuery = read(update.body);
+    Some(AnswerCallbackQuery {
+        callback_query_id: query.id?,
+    })
 }
 
 /// Whether the bot is in a chat; `None`: a status that this version does not know.

@@ -9,20 +9,21 @@ mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
+use metrics::counter;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 use tributary_base::backoff::Backoff;
 use tributary_bus::{ChannelId, message::Inbound};
 use tributary_config::Secret;
 
 use super::{
-    client::{CallError, Client},
-    inbound::{Reader, Translated},
+    client::{CallError, Client, Refusal},
+    inbound::{Ignored, Reader, Translated},
     moves::Moves,
     outbound::Memory,
 };
-use crate::{CallLog, InboundSink, ReceiveError};
+use crate::{CallLog, HealthReport, InboundSink, ReceiveError};
 
 const CALL_DEADLINE: Duration = Duration::from_secs(15);
 /// Between tries while the provider cannot be reached.
@@ -30,6 +31,12 @@ const BACKOFF: Backoff = Backoff {
     base: Duration::from_secs(1),
     cap: Duration::from_secs(30),
 };
+
+/// Failures in a row; fewer pass by themselves.
+const DOWN_AFTER: u32 = 3;
+/// What to do when they do not.
+const REACHABLE: &str = "it is tried again by itself; look whether this machine reaches api_url (network, DNS, proxy, \
+    own Bot API server), and whether Telegram has an outage";
 
 /// What a session works with.
 pub(super) struct Way {
@@ -70,6 +77,9 @@ impl Way {
     /// The update must come again.
     pub(super) async fn note(&self, translated: &mut Translated) -> Result<(), ReceiveError> {
         self.moves.settle(translated).await?;
+        if let Some(ignored) = translated.ignored {
+            self.count(ignored);
+        }
         for event in &translated.events {
             if let Inbound::Received(message) = event
                 && let Ok(chat) = message.origin.address.as_str().parse()
@@ -80,22 +90,49 @@ impl Way {
         Ok(())
     }
 
-    /// A failure that time or a person mends.
-    fn troubled(&self, error: CallError, failures: u32) -> Result<Duration, ReceiveError> {
+    /// Nothing that comes vanishes without a trace, and none of its words are in it.
+    fn count(&self, ignored: Ignored) {
+        let channel_id = &self.channel;
+        let kind = ignored.as_str();
+        counter!("tributary_ignored_total", "channel" => channel_id.0.clone(), "kind" => kind)
+            .increment(1);
+        match ignored {
+            Ignored::Group | Ignored::Channel | Ignored::Nobody => {
+                debug!(%channel_id, kind, "an update is not for this account");
+            }
+            Ignored::Unreadable => warn!(%channel_id, "what came is no update of Telegram"),
+        }
+    }
+
+    /// A failure that time or a person mends; the account is down when it goes on.
+    async fn troubled(
+        &self,
+        error: CallError,
+        failures: u32,
+        inbound: &InboundSink,
+    ) -> Result<Duration, ReceiveError> {
         if let CallError::Refused(refusal) = &error {
             if matches!(refusal.code, 401 | 403 | 404 | 421) {
                 return Err(ReceiveError::Misconfigured(format!(
                     "Telegram refuses the token: {refusal}; check token and api_url"
                 )));
             }
-            if let Some(seconds) = refusal.retry_after {
-                return Ok(Duration::from_secs(seconds.min(3600)));
-            }
         }
         if failures == 1 {
             warn!(channel_id = %self.channel, %error, "Telegram cannot be used; trying again");
         }
-        Ok(BACKOFF.delay(failures))
+        if failures >= DOWN_AFTER {
+            let reason = format!("Telegram cannot be used: {error}");
+            let report = HealthReport::down(reason, Some(REACHABLE.to_owned()));
+            inbound.report(report).await;
+        }
+        Ok(match error {
+            CallError::Refused(Refusal {
+                retry_after: Some(seconds),
+                ..
+            }) => Duration::from_secs(seconds.min(3600)),
+            _ => BACKOFF.delay(failures),
+        })
     }
 
     async fn call<R: serde::de::DeserializeOwned>(

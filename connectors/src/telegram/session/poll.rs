@@ -43,11 +43,13 @@ impl Way {
         let nowhere = CallLog::nowhere();
         let mut offset = None;
         let mut failures = 0;
+        let mut works = false;
         while !shutdown.is_cancelled() {
             let request = GetUpdates {
                 offset,
                 limit: BATCH,
-                timeout: POLL_SECONDS,
+                // An answer at once tells whether polling works.
+                timeout: if works { POLL_SECONDS } else { 0 },
                 allowed_updates: ALLOWED_UPDATES,
             };
             let deadline = Duration::from_secs(POLL_SECONDS) + ANSWER_MARGIN;
@@ -59,14 +61,18 @@ impl Way {
                 Ok(updates) => {
                     if failures > 0 {
                         info!(channel_id = %self.channel, "polling works again");
-                        inbound.report(HealthReport::ok()).await;
                     }
-                    failures = 0;
+                    if !works {
+                        inbound.report(HealthReport::ok()).await;
+                        inbound.settled().await;
+                    }
+                    (works, failures) = (true, 0);
                     if let Some(next) = self.take(&updates, inbound, shutdown).await? {
                         offset = Some(next);
                     }
                 }
                 Err(error) => {
+                    works = false;
                     failures += 1;
                     let wait = self.mend(error, failures, inbound).await?;
                     pause(wait, shutdown).await;
@@ -173,7 +179,7 @@ impl Way {
                     Ok(_) if failures == 1 => Ok(Duration::ZERO),
                     // Somebody sets it again and again.
                     Ok(_) => Ok(CONTEST.delay(failures)),
-                    Err(error) => self.troubled(error, failures),
+                    Err(error) => self.troubled(error, failures, inbound).await,
                 }
             }
             CallError::Refused(refusal) if refusal.code == 409 => {
@@ -188,7 +194,7 @@ impl Way {
                 }
                 Ok(CONTEST.delay(failures).max(Duration::from_secs(1)))
             }
-            error => self.troubled(error, failures),
+            error => self.troubled(error, failures, inbound).await,
         }
     }
 }

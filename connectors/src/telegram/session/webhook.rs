@@ -36,11 +36,12 @@ impl Way {
                 Ok(report) => {
                     failures = 0;
                     inbound.report(report).await;
+                    inbound.settled().await;
                     self.look_every
                 }
                 Err(Trouble::Call(error)) => {
                     failures += 1;
-                    self.troubled(error, failures)?
+                    self.troubled(error, failures, inbound).await?
                 }
                 Err(Trouble::Webhook(refusal)) => {
                     return Err(ReceiveError::Misconfigured(format!(

@@ -9,7 +9,10 @@ use proptest::{
 use serde_json::{Value, json};
 
 use super::{
-    super::{config::Listen, inbound::to_events},
+    super::{
+        config::Listen,
+        inbound::{Translated, to_events},
+    },
     fixtures, now, reader, shown,
 };
 
@@ -107,7 +110,7 @@ fn mutate(document: &mut Value, mutation: &Mutation) {
     }
 }
 
-/// Never a panic, never silence, and always something that can travel.
+/// Never a panic, never silence without a count, and always something that can travel.
 fn whatever_comes(shard: u64) {
     let config = ProptestConfig {
         cases: cases() / SHARDS,
@@ -136,9 +139,24 @@ fn whatever_comes(shard: u64) {
 }
 
 fn something_is_told(raw: &str, listen: Listen) -> Result<(), TestCaseError> {
-    let events = to_events(&reader(listen), raw, now()).events;
-    // What we sent ourselves is the one thing that is told by nothing.
-    prop_assert!(!events.is_empty() || raw.contains("sender_business_bot"));
+    let Translated {
+        events, ignored, ..
+    } = to_events(&reader(listen), raw, now());
+    // What we sent ourselves is the one thing that leaves no trace at all.
+    prop_assert!(!events.is_empty() || ignored.is_some() || raw.contains("sender_business_bot"));
+    prop_assert!(events.is_empty() || ignored.is_none(), "told and ignored");
+    if listen == Listen::Ignore {
+        for event in &events {
+            let address = event.origin().address.as_str();
+            let chat = address.rsplit('/').next().unwrap_or_default();
+            // The type of a chat, where it is told, says more than its id.
+            prop_assert!(
+                !chat.starts_with('-') || raw.contains("\"private\"") || address.contains('/'),
+                "a conversation with a group: {}",
+                address
+            );
+        }
+    }
     for event in &events {
         prop_assert!(!event.origin().address.as_str().is_empty());
         shown(event);

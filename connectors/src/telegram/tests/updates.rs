@@ -8,7 +8,7 @@ use tributary_bus::{
 use super::{
     super::{
         config::Listen,
-        inbound::{Move, to_events},
+        inbound::{Ignored, Move, to_events},
         wire::ALLOWED_UPDATES,
     },
     fixtures, now, reader, shown, translate, translated,
@@ -17,11 +17,18 @@ use super::{
 /// What we sent ourselves, and Telegram repeats to us.
 const ECHO: &str = "49_business_echo.json";
 
+/// What names no chat and no person.
+const NOBODYS: [&str; 2] = ["38_poll_without_person.json", "46_not_an_object.json"];
+
 #[test]
 fn every_known_update() {
     let mut text = String::new();
     for (name, raw) in fixtures("updates") {
-        text.push_str(&written(&name, &translate(&raw)));
+        let translated = translated(&raw);
+        text.push_str(&written(&name, &translated.events));
+        if let Some(ignored) = translated.ignored {
+            text.push_str(&format!("ignored: {}\n", ignored.as_str()));
+        }
     }
     insta::assert_snapshot!("updates", text);
 }
@@ -55,7 +62,11 @@ fn the_raw_payload_travels_once_and_whole() {
         if name == ECHO {
             continue;
         }
-        let events = translate(&raw);
+        let events = to_events(&reader(Listen::On), &raw, now()).events;
+        if NOBODYS.contains(&name.as_str()) {
+            assert!(events.is_empty(), "{name}");
+            continue;
+        }
         let raws: Vec<&str> = events
             .iter()
             .filter_map(|event| Some(event.origin().raw.as_ref()?.body.as_str()))
@@ -87,10 +98,45 @@ fn a_pressed_button_is_answered() {
 }
 
 #[test]
-fn only_what_we_sent_ourselves_is_told_by_nothing() {
-    for (name, raw) in fixtures("updates") {
-        assert_eq!(translate(&raw).is_empty(), name == ECHO, "{name}");
+fn only_what_we_sent_ourselves_leaves_no_trace() {
+    for listen in [Listen::Ignore, Listen::On] {
+        for (name, raw) in fixtures("updates") {
+            let translated = to_events(&reader(listen), &raw, now());
+            let silent = translated.events.is_empty() && translated.ignored.is_none();
+            assert_eq!(silent, name == ECHO, "{name}");
+        }
     }
+}
+
+/// Anybody may add a bot to a group: nothing that happens there may fill a tenant with conversations.
+#[test]
+fn groups_and_channels_are_not_heard_unless_they_are_wanted() {
+    let (group, channel) = (Some(Ignored::Group), Some(Ignored::Channel));
+    let wanted = [
+        ("25_migrate_to.json", group),
+        ("27_channel_post.json", channel),
+        ("35_group_text.json", group),
+        ("42_bot_added_to_group.json", group),
+        ("44_edited_channel_post.json", channel),
+        ("67_topic_first.json", group),
+        ("69_start_in_group.json", group),
+        ("71_group_members_added.json", group),
+        ("72_bot_removed_from_group.json", group),
+        ("74_callback_in_group.json", group),
+        ("75_group_reaction.json", group),
+        ("76_channel_photo_signed.json", channel),
+        ("38_poll_without_person.json", Some(Ignored::Nobody)),
+        ("46_not_an_object.json", Some(Ignored::Unreadable)),
+        ("01_text.json", None),
+        ("30_business_message.json", None),
+    ];
+    for (name, ignored) in wanted {
+        let translated = translated(&fixtures("updates")[name]);
+        assert_eq!(translated.ignored, ignored, "{name}");
+        assert_eq!(translated.events.is_empty(), ignored.is_some(), "{name}");
+    }
+    let pressed = translated(&fixtures("updates")["74_callback_in_group.json"]);
+    assert!(pressed.answer.is_some(), "the button stops spinning");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 use tributary_bus::Address;
 use tributary_simulators::{
@@ -55,6 +55,37 @@ impl TelegramStand {
 fn chat(to: &Address) -> i64 {
     let id = to.as_str().rsplit('/').next().unwrap_or_default();
     id.parse().expect("addresses of people are ids")
+}
+
+fn comes_from_a_person(update: &str) -> bool {
+    let Ok(Value::Object(update)) = serde_json::from_str(update) else {
+        return false;
+    };
+    let Some((_, body)) = update.iter().find(|(key, _)| *key != "update_id") else {
+        return false;
+    };
+    let mut chats = ["/chat", "/message/chat"]
+        .into_iter()
+        .filter_map(|path| body.pointer(path).filter(|chat| chat.is_object()));
+    if let Some(chat) = chats.next() {
+        let private = match chat["type"].as_str() {
+            Some(kind) => kind == "private",
+            None => chat["id"].as_i64().is_some_and(|id| id > 0),
+        };
+        if !private {
+            return false;
+        }
+    }
+    [
+        "/chat/id",
+        "/message/chat/id",
+        "/from/id",
+        "/user/id",
+        "/user_chat_id",
+    ]
+    .into_iter()
+    .find_map(|path| body.pointer(path).and_then(Value::as_i64))
+    .is_some_and(|id| id > 0)
 }
 
 fn kind(sent: &Sent) -> String {
@@ -195,9 +226,11 @@ impl Stand for TelegramStand {
         fed
     }
 
-    /// Of a business account, what the bot itself wrote comes back to it.
+    /// Of a business account, what the bot itself wrote comes back to it; and what comes from a group or a channel that
+    /// is not listened to, or from nobody, is only counted.
     fn is_silent(&self, payload: &[u8]) -> bool {
-        String::from_utf8_lossy(payload).contains("sender_business_bot")
+        let text = String::from_utf8_lossy(payload);
+        text.contains("sender_business_bot") || !comes_from_a_person(&text)
     }
 
     async fn contact(&self, number: u32) -> Address {

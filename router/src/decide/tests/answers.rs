@@ -1,7 +1,9 @@
-//! Typed answers to choices that went as a numbered list.
+//! Typed answers to choices that went as a numbered list, or as keys that write their title.
 
 use proptest::prelude::*;
-use tributary_bus::message::{Choice, Choices, Degradation, DegradationCode};
+use tributary_bus::message::{
+    Choice, ChoiceAction, ChoiceStyle, Choices, Degradation, DegradationCode,
+};
 
 use super::support::*;
 use crate::model::Question;
@@ -84,6 +86,85 @@ fn a_numbered_list_opens_the_question_once() {
     );
     assert_eq!(data(&changes, 2, "/message/content/type"), json!("text"));
     assert_eq!(conversation_of_ada(&mut snapshot).question, None);
+}
+
+/// Tea, coffee and a key of this kind, as this style.
+fn keys(style: ChoiceStyle, third: ChoiceAction) -> Content {
+    let Content::Choices(mut choices) = drinks() else {
+        panic!("a question");
+    };
+    choices.style = style;
+    choices.options.push(Choice {
+        action: third,
+        ..Choice::reply("n", "Number")
+    });
+    Content::Choices(choices)
+}
+
+/// A pressed key writes its title: it comes as a text of the person.
+#[test]
+fn a_key_that_writes_its_title_is_a_choice() {
+    use ChoiceStyle::{Buttons, List, QuickReplies};
+    let (plain, asks) = (ChoiceAction::Reply, ChoiceAction::RequestContact);
+    for (style, third, list, typed, choice) in [
+        (QuickReplies, &plain, false, "Coffee", Some("c")),
+        (QuickReplies, &plain, false, " coffee ", Some("c")),
+        // Only a list has numbers.
+        (QuickReplies, &plain, false, "2", None),
+        (QuickReplies, &plain, true, "2", Some("c")),
+        (QuickReplies, &plain, false, "cocoa", None),
+        // A keyboard stands for the buttons too, where one of them asks for a number.
+        (Buttons, &asks, false, "Coffee", Some("c")),
+        (Buttons, &asks, false, "Number", None),
+        // These are pressed, and tell what was.
+        (Buttons, &plain, false, "Coffee", None),
+        (List, &plain, false, "Coffee", None),
+    ] {
+        let mut snapshot = with_ada();
+        let question = with_message(&mut snapshot, Direction::Outbound, Status::Queued);
+        let entry = snapshot.messages.get_mut(&question.view.id);
+        entry.expect("just added").value.view.content = keys(style, third.clone());
+        let mut sent = status(&question, Status::Sent);
+        if list {
+            sent.degraded = numbered();
+        }
+        let delivered = status(&question, Status::Delivered);
+        let batch = [
+            arrival("1", Inbound::Status(sent)),
+            received("ada", typed),
+            // Neither a later status nor the same words ask again.
+            arrival("2", Inbound::Status(delivered)),
+            received("ada", "coffee again"),
+        ];
+        decided(&batch, &mut snapshot);
+        let view = stored_content(&snapshot, typed);
+        match (&view.content, choice) {
+            (Content::ChoiceReply(reply), Some(id)) => {
+                assert_eq!(reply.id, id, "{typed}");
+                assert_eq!(reply.extra["typed"], json!(typed));
+                assert_eq!(view.reply_to, Some(question.view.id));
+                assert_eq!(conversation_of_ada(&mut snapshot).question, None);
+            }
+            (Content::Text(_), None) => assert_eq!(view.reply_to, None, "{style:?} {typed}"),
+            (other, _) => panic!("{style:?} {typed}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn keys_that_were_never_shown_ask_nothing() {
+    for came in [None, Some(Status::Failed)] {
+        let mut snapshot = with_ada();
+        let question = with_message(&mut snapshot, Direction::Outbound, Status::Queued);
+        let entry = snapshot.messages.get_mut(&question.view.id);
+        entry.expect("just added").value.view.content =
+            keys(ChoiceStyle::QuickReplies, ChoiceAction::Reply);
+        let report = came.map(|to| arrival("1", Inbound::Status(status(&question, to))));
+        let batch: Vec<_> = report.into_iter().chain([received("ada", "tea")]).collect();
+        decided(&batch, &mut snapshot);
+        let view = stored_content(&snapshot, "tea");
+        assert_eq!(view.content, Content::text("tea"), "{came:?}");
+    }
 }
 
 #[test]
