@@ -111,12 +111,12 @@ impl Way {
         failures: u32,
         inbound: &InboundSink,
     ) -> Result<Duration, ReceiveError> {
-        if let CallError::Refused(refusal) = &error {
-            if matches!(refusal.code, 401 | 403 | 404 | 421) {
-                return Err(ReceiveError::Misconfigured(format!(
-                    "Telegram refuses the token: {refusal}; check token and api_url"
-                )));
-            }
+        if let CallError::Refused(refusal) = &error
+            && matches!(refusal.code, 401 | 403 | 404 | 421)
+        {
+            return Err(ReceiveError::Misconfigured(format!(
+                "Telegram refuses the token: {refusal}; check token and api_url"
+            )));
         }
         if failures == 1 {
             warn!(channel_id = %self.channel, %error, "Telegram cannot be used; trying again");
