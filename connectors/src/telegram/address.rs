@@ -147,11 +147,12 @@ impl MessageKey {
 }
 
 pub(super) fn is_private(chat: &Chat) -> bool {
-    match chat.kind.as_deref() {
-        Some(kind) => kind == "private",
-        // Groups and channels have negative ids.
-        None => chat.id.is_some_and(|id| id > 0),
-    }
+    // Groups and channels have negative ids, whatever else is said of them.
+    chat.id.is_none_or(|id| id > 0)
+        && match chat.kind.as_deref() {
+            Some(kind) => kind == "private",
+            None => chat.id.is_some(),
+        }
 }
 
 #[cfg(test)]

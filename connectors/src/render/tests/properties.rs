@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tributary_bus::message::{
-    ChoiceAction, Choices, Content, DegradationCode, Media, MediaContent, Text,
+    Card, ChoiceAction, Choices, Content, DegradationCode, Media, MediaContent, Text,
 };
 
 use super::{any, check};
@@ -217,7 +217,14 @@ fn can_be_told(content: &Content) -> bool {
         }
         Content::Choices(Choices { options, .. }) => !options.is_empty(),
         Content::Carousel(carousel) => {
+            let says_something = |card: &Card| {
+                !is_blank(&card.title)
+                    || card.text.as_ref().is_some_and(|text| !is_blank(&text.text))
+                    || card.media.is_some()
+                    || !card.options.is_empty()
+            };
             !carousel.cards.is_empty()
+                && carousel.cards.iter().any(says_something)
                 && carousel
                     .cards
                     .iter()

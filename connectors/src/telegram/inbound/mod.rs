@@ -31,7 +31,7 @@ use tributary_bus::{
 use super::{
     address::{Place, is_private},
     config::Listen,
-    wire::{AnswerCallbackQuery, Chat, Message, Update, read},
+    wire::{AnswerCallbackQuery, Chat, ChatId, Message, Update, read},
 };
 
 /// What reading depends on besides the update.
@@ -162,7 +162,8 @@ struct Told {
 
 impl Translator<'_> {
     fn translate(self, update: Update<'_>) -> Translated {
-        if let Some(ignored) = chat_of(update.body).and_then(|chat| self.reader.ignores(&chat)) {
+        let chat = chat_of(update.body);
+        if let Some(ignored) = chat.as_ref().and_then(|chat| self.reader.ignores(chat)) {
             return Self::unheard(update, ignored);
         }
         let translated = match update.kind {
@@ -177,7 +178,16 @@ impl Translator<'_> {
             "business_connection" => self.connection(update).map(Translated::from),
             _ => None,
         };
-        translated.unwrap_or_else(|| self.unsupported_update(update))
+        let translated = translated.unwrap_or_else(|| self.unsupported_update(update));
+        let chat = chat.and_then(|chat| chat.id);
+        if translated
+            .events
+            .iter()
+            .any(|event| names_nobody(event, chat))
+        {
+            return Ignored::Nobody.into();
+        }
+        translated
     }
 
     /// In a chat that is not listened to: buttons stop spinning there too, and a group that moves is still the same.
@@ -278,6 +288,17 @@ fn chat_of(body: &Value) -> Option<Chat> {
         .into_iter()
         .find_map(|path| body.pointer(path).filter(|chat| chat.is_object()))
         .map(read)
+}
+
+/// Ids below zero are those of groups and channels: one that is not the chat's own is no person's either.
+fn names_nobody(event: &Inbound, chat: Option<i64>) -> bool {
+    let Some(place) = Place::parse(&event.origin().address) else {
+        return false;
+    };
+    match place.chat {
+        ChatId::Number(id) => id < 0 && place.business.is_none() && chat != Some(id),
+        ChatId::Name(_) => false,
+    }
 }
 
 /// The chat or the person that an update of any kind is about.

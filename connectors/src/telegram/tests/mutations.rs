@@ -149,9 +149,8 @@ fn something_is_told(raw: &str, listen: Listen) -> Result<(), TestCaseError> {
         for event in &events {
             let address = event.origin().address.as_str();
             let chat = address.rsplit('/').next().unwrap_or_default();
-            // The type of a chat, where it is told, says more than its id.
             prop_assert!(
-                !chat.starts_with('-') || raw.contains("\"private\"") || address.contains('/'),
+                !chat.starts_with('-') || address.contains('/'),
                 "a conversation with a group: {}",
                 address
             );

@@ -76,7 +76,8 @@ fn comes_from_a_person(update: &str) -> bool {
             return false;
         }
     }
-    [
+    // Which of them counts is the connector's business: none may be below zero, as no person's is.
+    let ids: Vec<i64> = [
         "/chat/id",
         "/message/chat/id",
         "/from/id",
@@ -84,8 +85,9 @@ fn comes_from_a_person(update: &str) -> bool {
         "/user_chat_id",
     ]
     .into_iter()
-    .find_map(|path| body.pointer(path).and_then(Value::as_i64))
-    .is_some_and(|id| id > 0)
+    .filter_map(|path| body.pointer(path).and_then(Value::as_i64))
+    .collect();
+    !ids.is_empty() && ids.iter().all(|id| *id > 0)
 }
 
 fn kind(sent: &Sent) -> String {
