@@ -185,6 +185,25 @@ async fn choices_are_answered_and_messages_change() {
     assert_eq!(reply["content"]["title"], "Black");
     assert_eq!(reply["reply_to"], question.as_str());
 
+    // A key of a keyboard writes its label; it is the choice all the same.
+    let question = scene
+        .send(
+            json!({"content": {"type": "choices", "text": {"text": "Sugar?"}, "style": "quick_replies",
+                "options": [{"id": "y", "title": "Yes"}, {"id": "n", "title": "No"}]}}),
+        )
+        .await;
+    scene.is_sent(&question).await;
+    sees(&olena, |texts| texts.contains(&"Sugar?".to_owned())).await;
+    olena.presses_key("No").expect("a key");
+    let reply = scene
+        .message("the key that was pressed", |m| {
+            m["content"]["type"] == "choice_reply" && m["reply_to"] == question.as_str()
+        })
+        .await;
+    assert_eq!(reply["content"]["id"], "n");
+    assert_eq!(reply["content"]["title"], "No");
+    assert_eq!(reply["content"]["typed"], "No");
+
     // An answer to a message of the contact, with formatting; changed, reacted to, taken back.
     let first = scene
         .message("the first message", |m| {
