@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use tokio::sync::watch;
 
-use crate::{Envelope, EnvelopeError, Group, Lane, OrganizationId};
+use crate::{Envelope, EnvelopeError, Group, Lane, OrganizationId, Sealed};
 
 /// Something that carries lanes.
 #[async_trait]
@@ -56,8 +56,9 @@ pub trait Bus: Send + Sync + 'static {
     /// Puts a dead letter back into the lane it came from. `false`: there is no such letter.
     async fn replay(&self, id: DeadId) -> Result<bool, BusError>;
 
-    /// What is published from now on, as a copy; for people who watch.
-    async fn tail(&self) -> Result<BoxStream<'static, Moved>, BusError>;
+    /// Copies of what is published from now on into these lanes (the embedded bus: into any), of events and of dead
+    /// letters; for people who watch.
+    async fn tail(&self, lanes: &[Lane]) -> Result<BoxStream<'static, Moved>, BusError>;
 
     /// Whether the bus can be used right now.
     fn state(&self) -> watch::Receiver<BusState>;
@@ -157,7 +158,7 @@ impl EventFilter {
 #[derive(Debug, Clone)]
 pub struct Publication {
     pub to: Destination,
-    pub envelope: Envelope,
+    pub envelope: Sealed,
 }
 
 /// Where a publication goes.

@@ -5,10 +5,11 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{EventId, OrganizationId};
 
@@ -42,10 +43,26 @@ pub struct Envelope {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traceparent: Option<String>,
     /// The payload; its shape follows from `type`.
-    pub data: Value,
+    pub data: Data,
     /// Extensions this version does not know.
     #[serde(flatten)]
     pub extensions: Map<String, Value>,
+}
+
+/// A payload as the JSON text that it travels as: those who only pass it on never read it.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Data(#[schemars(with = "Value")] Box<RawValue>);
+
+/// An envelope as bytes, with what decides where it goes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed {
+    pub id: EventId,
+    pub orgid: OrganizationId,
+    /// The event type with its version.
+    pub kind: String,
+    /// The whole envelope.
+    pub body: Bytes,
 }
 
 /// A payload that has a place in an envelope.
@@ -82,8 +99,7 @@ impl Envelope {
         subject: Option<String>,
         payload: &P,
     ) -> Result<Self, EnvelopeError> {
-        let data = serde_json::to_value(payload)
-            .map_err(|error| EnvelopeError::Malformed(error.to_string()))?;
+        let data = Data::of(payload)?;
         Ok(Self {
             specversion: "1.0".to_owned(),
             id,
@@ -131,7 +147,7 @@ impl Envelope {
         if self.kind != P::TYPE {
             return Err(EnvelopeError::UnknownType(self.kind.clone()));
         }
-        P::deserialize(&self.data).map_err(|e| EnvelopeError::Data {
+        self.data.read().map_err(|e| EnvelopeError::Data {
             kind: self.kind.clone(),
             reason: reason(&e),
         })
@@ -144,6 +160,83 @@ impl Envelope {
     pub fn to_bytes(&self) -> Result<Vec<u8>, EnvelopeError> {
         serde_json::to_vec(self).map_err(|error| EnvelopeError::Malformed(error.to_string()))
     }
+
+    /// As it is published.
+    ///
+    /// # Errors
+    /// Those of [`Envelope::to_bytes`].
+    pub fn seal(&self) -> Result<Sealed, EnvelopeError> {
+        Ok(Sealed {
+            id: self.id,
+            orgid: self.orgid.clone(),
+            kind: self.kind.clone(),
+            body: self.to_bytes()?.into(),
+        })
+    }
+}
+
+impl Data {
+    fn of(payload: &impl Serialize) -> Result<Self, EnvelopeError> {
+        serde_json::value::to_raw_value(payload)
+            .map(Self)
+            .map_err(|error| EnvelopeError::Malformed(error.to_string()))
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It does not fit.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
+        serde_json::from_str(self.as_str())
+    }
+
+    /// All of it, for those who look for something in data of any type. Null when it cannot be read.
+    pub fn to_value(&self) -> Value {
+        self.read().unwrap_or_default()
+    }
+}
+
+impl From<Value> for Data {
+    fn from(value: Value) -> Self {
+        // JSON of a JSON value cannot fail.
+        Self::of(&value).unwrap_or_else(|_| Self(RawValue::NULL.to_owned()))
+    }
+}
+
+/// The same text.
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Sealed {
+    /// Reads what decides where an envelope goes, and leaves the rest as it is.
+    ///
+    /// # Errors
+    /// It is not JSON, or lacks a field of the envelope.
+    pub fn parse(body: Bytes) -> Result<Self, EnvelopeError> {
+        #[derive(Deserialize)]
+        struct Outside {
+            id: EventId,
+            orgid: OrganizationId,
+            #[serde(rename = "type")]
+            kind: String,
+        }
+        let Outside { id, orgid, kind } =
+            serde_json::from_slice(&body).map_err(|e| EnvelopeError::Malformed(reason(&e)))?;
+        Ok(Self {
+            id,
+            orgid,
+            kind,
+            body,
+        })
+    }
 }
 
 /// Shows what an operator may see: never the data.
@@ -154,6 +247,17 @@ impl fmt::Debug for Envelope {
             .field("type", &self.kind)
             .field("orgid", &self.orgid.0)
             .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Shows what an operator may see.
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealed")
+            .field("id", &self.id.0)
+            .field("type", &self.kind)
+            .field("orgid", &self.orgid.0)
             .finish_non_exhaustive()
     }
 }

@@ -287,7 +287,7 @@ async fn another_process_manages_the_file_in_use() {
     assert_eq!(take(&mut intake, 1).await[0].2, 1);
     assert_eq!(beside.depth(&LANE).await.expect("depth"), 1);
 
-    let mut moved = beside.tail().await.expect("watches");
+    let mut moved = beside.tail(&[]).await.expect("watches");
     publish_numbers(&*bus, &LANE, "a", 5..6).await;
     let copy = tokio::time::timeout(PATIENCE, moved.next())
         .await

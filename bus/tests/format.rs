@@ -59,7 +59,7 @@ fn any_envelope() -> impl Strategy<Value = Envelope> {
             orgid: OrganizationId(about.2),
             sequence: places.0.map(|sequence| sequence.to_string()),
             traceparent: places.1,
-            data,
+            data: data.into(),
             extensions,
         })
 }

@@ -181,7 +181,7 @@ impl InboundSink {
         }?;
         Ok(Publication {
             to: Destination::Lane(Lane::inbound_for(&self.channel, address, self.lanes)),
-            envelope,
+            envelope: envelope.seal()?,
         })
     }
 

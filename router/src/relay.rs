@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tributary_base::backoff::Backoff;
 use tributary_bus::{
     Bus, BusState, DeadId, DeadLetter, Destination, Envelope, EventId, Lane, LaneSpec, Lease,
-    Publication, PublishError,
+    Publication, PublishError, Sealed,
 };
 use uuid::Uuid;
 
@@ -45,7 +45,7 @@ struct Group {
     to: Destination,
     rows: Vec<OutboxRow>,
     /// What the rows hold, in their order; gone once it was handed to the bus.
-    envelopes: Vec<Envelope>,
+    envelopes: Vec<Sealed>,
     ids: Vec<EventId>,
 }
 
@@ -226,7 +226,7 @@ impl Relay {
     async fn group(&self, rows: Vec<OutboxRow>, progress: &mut Progress) -> Vec<Group> {
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         for row in rows {
-            let envelope = Envelope::parse(row.envelope.as_bytes());
+            let envelope = Sealed::parse(Bytes::from(row.envelope.clone()));
             let to = row.destination();
             let (Ok(envelope), Ok(to)) = (envelope, to) else {
                 let (shard, id) = (self.shards.own, row.id);

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use anyhow::Result;
 use futures::StreamExt;
 use serde_json::Value;
-use tributary_bus::{Envelope, Moved};
+use tributary_bus::{ChannelId, Envelope, Lane, Moved};
 use tributary_config::Settings;
 
 use super::visit_bus;
@@ -17,7 +17,7 @@ use crate::cli::{Colour, Tail};
 /// The bus cannot be reached, or nobody reads the output.
 pub async fn tail(settings: &Settings, options: &Tail) -> Result<()> {
     let bus = visit_bus(settings).await?;
-    let mut stream = bus.tail().await?;
+    let mut stream = bus.tail(&lanes(settings)).await?;
     let colours = match options.colour {
         Colour::Auto => std::io::stdout().is_terminal(),
         Colour::Always => true,
@@ -50,6 +50,16 @@ pub async fn tail(settings: &Settings, options: &Tail) -> Result<()> {
     }
     bus.close().await;
     Ok(())
+}
+
+/// All lanes that the config knows of; an endpoint's lane is filled by events.
+fn lanes(settings: &Settings) -> Vec<Lane> {
+    let inbound = (0..settings.bus.inbound_lanes).map(Lane::Inbound);
+    let delivery = settings
+        .channels
+        .keys()
+        .map(|id| Lane::Delivery(ChannelId(id.clone())));
+    inbound.chain(delivery).collect()
 }
 
 /// One moved message as a line; `None` when the options leave it out.
@@ -109,6 +119,7 @@ fn columns(moved: &Moved, envelope: &Envelope, content: bool, colours: bool) -> 
         .as_deref()
         .and_then(short)
         .unwrap_or_default();
+    let data = envelope.data.to_value();
     let mut line = format!(
         "{}  {}  {}  {}  {:>5}  {}",
         paint("2", moved.at.format("%H:%M:%S%.3f").to_string()),
@@ -116,9 +127,9 @@ fn columns(moved: &Moved, envelope: &Envelope, content: bool, colours: bool) -> 
         paint("1", format!("{:<30}", envelope.kind)),
         format_args!("{:<10}", envelope.orgid.as_str()),
         envelope.sequence.as_deref().unwrap_or("-"),
-        paint("2", format!("{subject:<10} {}", details(&envelope.data))),
+        paint("2", format!("{subject:<10} {}", details(&data))),
     );
-    if content && let Some(text) = words(&envelope.data) {
+    if content && let Some(text) = words(&data) {
         line.push_str(&format!("  {:?}", shorten(text, 80)));
     }
     line

@@ -211,7 +211,7 @@ async fn what_nobody_can_read_is_a_dead_letter_that_can_be_shown_and_replayed() 
     let published = bus
         .publish(vec![Publication {
             to: Destination::Lane(lane),
-            envelope,
+            envelope: envelope.seal().expect("JSON"),
         }])
         .await;
     assert!(published.iter().all(Result::is_ok), "{published:?}");

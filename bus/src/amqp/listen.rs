@@ -17,7 +17,7 @@ use tokio_util::sync::DropGuard;
 use tributary_base::backoff::Backoff;
 
 use super::{Lines, link::Link, topology::short};
-use crate::{BusError, Moved, Notice};
+use crate::{BusError, Lane, Moved, Notice};
 
 /// Messages that wait in the broker for a slow listener; the oldest are dropped.
 const IN_BROKER: i32 = 10_000;
@@ -38,16 +38,20 @@ pub(super) async fn notices(lines: Arc<Lines>) -> Result<BoxStream<'static, Noti
     .await
 }
 
-/// Copies of everything from now on.
-pub(super) async fn tail(lines: Arc<Lines>) -> Result<BoxStream<'static, Moved>, BusError> {
+/// Copies of what goes into these lanes, of the events and of the dead letters, from now on.
+pub(super) async fn tail(
+    lines: Arc<Lines>,
+    lanes: &[Lane],
+) -> Result<BoxStream<'static, Moved>, BusError> {
     let names = lines.names();
-    let all = short("#".to_owned())?;
     let (events, dead) = (names.events()?, names.dead()?);
-    let sources = vec![
-        (names.lanes()?, all.clone()),
-        (events.clone(), all),
+    let mut sources = vec![
+        (events.clone(), short("#".to_owned())?),
         (dead.clone(), ShortString::default()),
     ];
+    for lane in lanes {
+        sources.push((names.lanes()?, short(lane.to_string())?));
+    }
     listen(lines, sources, move |delivery| Moved {
         to: if delivery.exchange == events {
             "events".to_owned()

@@ -270,8 +270,8 @@ impl Bus for AmqpBus {
         dead::replay(&self.lines, id).await
     }
 
-    async fn tail(&self) -> Result<BoxStream<'static, Moved>, BusError> {
-        listen::tail(Arc::clone(&self.lines)).await
+    async fn tail(&self, lanes: &[Lane]) -> Result<BoxStream<'static, Moved>, BusError> {
+        listen::tail(Arc::clone(&self.lines), lanes).await
     }
 
     fn state(&self) -> watch::Receiver<BusState> {

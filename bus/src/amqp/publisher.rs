@@ -26,9 +26,7 @@ use super::{
     topology::{Names, declare_lane, event_key, short},
     writer::Writer,
 };
-use crate::{
-    BusError, DeadLetter, Destination, EnvelopeError, Lane, Notice, Publication, PublishError,
-};
+use crate::{BusError, DeadLetter, Destination, Lane, Notice, Publication, PublishError};
 
 /// How long a declared lane is taken for existing. Another process may have removed it: without a watcher on the bus its
 /// next publication is returned, but a watcher's queue takes everything and hides that it has gone nowhere else.
@@ -80,9 +78,7 @@ impl Message {
 
     /// A publication into a lane or of an event.
     pub(super) fn of(publication: &Publication, names: &Names) -> Result<Self, BusError> {
-        let refused = |reason: EnvelopeError| BusError::Refused(reason.to_string());
         let envelope = &publication.envelope;
-        let body = envelope.to_bytes().map_err(refused)?;
         let (kind, exchange, key) = match &publication.to {
             Destination::Lane(lane) => (Kind::Lane, names.lanes(), short(lane.to_string())),
             Destination::Events => (
@@ -96,7 +92,7 @@ impl Message {
             exchange: exchange?,
             key: key?,
             properties: durable(&envelope.id.to_string()),
-            body: body.into(),
+            body: envelope.body.clone(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::Utc;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
@@ -65,7 +66,7 @@ pub(super) async fn apply(
             Op::Bury(letters) => {
                 bury(db, letters).await?;
                 if draft.tapped {
-                    let dead = |letter: &DeadLetter| ("dead".to_owned(), letter.body.to_vec());
+                    let dead = |letter: &DeadLetter| ("dead".to_owned(), letter.body.clone());
                     copies.extend(letters.iter().map(dead));
                 }
                 Reply::Done
@@ -115,13 +116,13 @@ fn route<'a>(
             let lanes = draft
                 .registry
                 .listeners(&message.organization, &message.kind);
-            rows.extend(lanes.map(|id| (id, message.body.as_slice())));
+            rows.extend(lanes.map(|id| (id, message.body.as_ref())));
         }
     }
     None
 }
 
-fn copy(message: &Outgoing) -> (String, Vec<u8>) {
+fn copy(message: &Outgoing) -> (String, Bytes) {
     let to = match &message.to {
         Destination::Lane(lane) => lane.to_string(),
         Destination::Events => "events".to_owned(),
@@ -159,7 +160,7 @@ fn chunk(left: usize) -> usize {
 
 async fn insert_copies(
     db: &mut SqliteConnection,
-    copies: &[(String, Vec<u8>)],
+    copies: &[(String, Bytes)],
 ) -> Result<(), sqlx::Error> {
     if copies.is_empty() {
         return Ok(());
@@ -169,7 +170,7 @@ async fn insert_copies(
         sqlx::query("INSERT INTO tap (destination, at, body) VALUES (?, ?, ?)")
             .bind(destination)
             .bind(now)
-            .bind(body.as_slice())
+            .bind(body.as_ref())
             .execute(&mut *db)
             .await?;
     }

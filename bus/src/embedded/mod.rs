@@ -269,7 +269,7 @@ impl Bus for EmbeddedBus {
         Ok(reply == Reply::Replayed(true))
     }
 
-    async fn tail(&self) -> Result<BoxStream<'static, Moved>, BusError> {
+    async fn tail(&self, _: &[Lane]) -> Result<BoxStream<'static, Moved>, BusError> {
         self.link.open()?;
         tail::tail(Arc::clone(&self.link), self.role).await
     }

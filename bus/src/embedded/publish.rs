@@ -4,7 +4,7 @@ use super::{
     core::Link,
     writer::{Op, Outgoing, Reply},
 };
-use crate::{EnvelopeError, Publication, PublishError};
+use crate::{Publication, PublishError};
 
 /// Publications of one batch that are written at once, all or none.
 const PART: usize = 1_000;
@@ -40,8 +40,7 @@ async fn publish_part(
     link: &Link,
     part: Vec<Publication>,
 ) -> Result<Vec<Option<String>>, PublishError> {
-    let messages: Result<Vec<Outgoing>, EnvelopeError> = part.into_iter().map(outgoing).collect();
-    let messages = messages.map_err(|error| PublishError::NotPublished(error.to_string()))?;
+    let messages = part.into_iter().map(outgoing).collect();
     match link.write(Op::Publish(messages)).await? {
         Reply::Published(missing) => Ok(missing),
         Reply::Done | Reply::Replayed(_) => Err(PublishError::Unknown(
@@ -50,11 +49,12 @@ async fn publish_part(
     }
 }
 
-fn outgoing(publication: Publication) -> Result<Outgoing, EnvelopeError> {
-    Ok(Outgoing {
-        body: publication.envelope.to_bytes()?,
-        to: publication.to,
-        organization: publication.envelope.orgid,
-        kind: publication.envelope.kind,
-    })
+fn outgoing(publication: Publication) -> Outgoing {
+    let Publication { to, envelope } = publication;
+    Outgoing {
+        body: envelope.body,
+        to,
+        organization: envelope.orgid,
+        kind: envelope.kind,
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::{collections::HashSet, fs::File, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -30,7 +31,7 @@ pub(super) struct Outgoing {
     pub to: Destination,
     pub organization: OrganizationId,
     pub kind: String,
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 pub(super) enum Op {

@@ -137,7 +137,7 @@ pub async fn a_watcher_sees_everything(world: &World) -> Test {
     let lane = Lane::Delivery(ChannelId::from("acme-bot"));
     declare(&*one.bus, &lane).await?;
     publish(&*one.bus, &lane, 0..1).await?;
-    let mut watcher = other.bus.tail().await?;
+    let mut watcher = other.bus.tail(std::slice::from_ref(&lane)).await?;
     let (delivery, wanted) = (numbered(1), event("acme", "message.created.v1", 2));
     let letter = DeadLetter {
         id: DeadId(uuid::Uuid::new_v4()),

@@ -190,7 +190,7 @@ pub async fn envelopes_travel_untouched(world: &World) -> Test {
     let process = world.process().await?;
     declare(&*process.bus, &LANE).await?;
     let mut newer = event("acme", "message.received.v9", 1);
-    newer.data = json!({ "number": 1, "hologram": { "angles": [1.5, null, "ж"] } });
+    newer.data = json!({ "number": 1, "hologram": { "angles": [1.5, null, "ж"] } }).into();
     newer.sequence = Some("42".to_owned());
     newer
         .extensions

@@ -53,21 +53,21 @@ pub fn envelope(subject: &str, n: usize) -> Envelope {
         orgid: OrganizationId::from("acme"),
         sequence: None,
         traceparent: None,
-        data: serde_json::json!({ "n": n }),
+        data: serde_json::json!({ "n": n }).into(),
         extensions: serde_json::Map::new(),
     }
 }
 
 /// The number in the data.
 pub fn number(envelope: &Envelope) -> usize {
-    let n = envelope.data.get("n").and_then(serde_json::Value::as_u64);
+    let n = envelope.data.to_value()["n"].as_u64();
     usize::try_from(n.expect("a test envelope")).expect("small")
 }
 
 pub fn to(lane: &Lane, envelope: Envelope) -> Publication {
     Publication {
         to: Destination::Lane(lane.clone()),
-        envelope,
+        envelope: envelope.seal().expect("JSON"),
     }
 }
 

@@ -65,7 +65,7 @@ pub fn event(organization: &str, kind: &str, number: u64) -> Envelope {
         orgid: OrganizationId::from(organization),
         sequence: None,
         traceparent: None,
-        data: json!({ "number": number }),
+        data: json!({ "number": number }).into(),
         extensions: serde_json::Map::new(),
     }
 }
@@ -76,20 +76,21 @@ pub fn event(organization: &str, kind: &str, number: u64) -> Envelope {
 /// There is none.
 pub fn number(taken: &Taken) -> u64 {
     let envelope = taken.envelope.as_ref().expect("an envelope");
-    envelope.data["number"].as_u64().expect("a number")
+    let data = envelope.data.to_value();
+    data["number"].as_u64().expect("a number")
 }
 
 pub fn into_lane(lane: &Lane, envelope: Envelope) -> Publication {
     Publication {
         to: Destination::Lane(lane.clone()),
-        envelope,
+        envelope: envelope.seal().expect("JSON"),
     }
 }
 
 pub fn as_event(envelope: Envelope) -> Publication {
     Publication {
         to: Destination::Events,
-        envelope,
+        envelope: envelope.seal().expect("JSON"),
     }
 }
 

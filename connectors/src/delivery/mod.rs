@@ -12,13 +12,14 @@ mod tests;
 mod turns;
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use metrics::histogram;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::debug;
 use tributary_base::backoff::Backoff;
@@ -94,12 +95,17 @@ of_channel!(
 impl Handler for DeliveryHandler {
     /// What shows our presence has a key of its own, so that no message waits for it.
     fn key(&self, envelope: &Envelope) -> String {
-        let to = envelope.data.get("to").and_then(|to| to.as_str());
-        let to = to.unwrap_or_default();
+        #[derive(Deserialize)]
+        struct Addressed<'a> {
+            #[serde(borrow)]
+            to: Cow<'a, str>,
+        }
+        let addressed = envelope.data.read::<Addressed<'_>>();
+        let to = addressed.map_or_else(|_| Cow::default(), |addressed| addressed.to);
         match envelope.kind.as_str() {
             DeliveryTyping::TYPE => format!("typing\n{to}"),
             DeliveryRead::TYPE => format!("read\n{to}"),
-            _ => to.to_owned(),
+            _ => to.into_owned(),
         }
     }
 

@@ -284,7 +284,7 @@ async fn what_cannot_be_read_is_dead() {
     let mut unknown = text("hello");
     unknown.kind = "delivery.send.v9".to_owned();
     let mut broken = text("hello");
-    broken.data = json!({"to": "5"});
+    broken.data = json!({"to": "5"}).into();
     let mut of_others = text("hello");
     of_others.orgid = OrganizationId::from("other");
     let mut elsewhere = delivery(Content::text("hello"));

@@ -206,7 +206,7 @@ impl<S: Stand> World<S> {
         );
         let publication = Publication {
             to: Destination::Lane(lane),
-            envelope: envelope.expect("an envelope"),
+            envelope: envelope.and_then(|e| e.seal()).expect("an envelope"),
         };
         for result in self.bus.publish(vec![publication]).await {
             result.expect("published");

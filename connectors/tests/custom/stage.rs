@@ -143,7 +143,7 @@ impl Stage {
         let envelope = Envelope::wrap(id, "/router".to_owned(), organization, None, delivery);
         let publication = Publication {
             to: Destination::Lane(lane),
-            envelope: envelope.expect("an envelope"),
+            envelope: envelope.and_then(|e| e.seal()).expect("an envelope"),
         };
         for result in self.bus.publish(vec![publication]).await {
             result.expect("published");

@@ -223,7 +223,7 @@ impl Stage {
         .expect("an envelope");
         let publication = Publication {
             to: Destination::Lane(lane),
-            envelope,
+            envelope: envelope.seal().expect("an envelope"),
         };
         for result in self.bus.publish(vec![publication]).await {
             result.expect("published");

@@ -413,7 +413,7 @@ async fn publish(world: &World, organization: &str, is_message: bool) -> Result<
     }
     let publication = Publication {
         to: Destination::Events,
-        envelope,
+        envelope: envelope.seal()?,
     };
     let results = world.bus.publish(vec![publication]).await;
     Ok(results.into_iter().collect::<Result<(), _>>()?)

@@ -284,7 +284,8 @@ async fn typing_and_reading_are_told_to_the_channel(world: World) -> Result<()> 
         kinds == ["delivery.typing.v1", "delivery.read.v1"],
         "{kinds:?}"
     );
-    ensure!(told[1].data["provider_id"] == "17", "{}", told[1].data);
+    let data = told[1].data.to_value();
+    ensure!(data["provider_id"] == "17", "{data}");
     ensure!(told[1].sequence.as_deref() == Some("3"));
     world.post(&format!("{path}/close")).await?.expect(200)?;
     world

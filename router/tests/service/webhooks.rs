@@ -118,14 +118,14 @@ fn event(conversation: ConversationId, sequence: i64) -> Result<Envelope> {
 }
 
 async fn publish(world: &World, envelopes: Vec<Envelope>) -> Result<()> {
-    let to_events = |envelope| Publication {
-        to: Destination::Events,
-        envelope,
-    };
-    let results = world
-        .bus
-        .publish(envelopes.into_iter().map(to_events).collect())
-        .await;
+    let mut batch = Vec::with_capacity(envelopes.len());
+    for envelope in envelopes {
+        batch.push(Publication {
+            to: Destination::Events,
+            envelope: envelope.seal()?,
+        });
+    }
+    let results = world.bus.publish(batch).await;
     Ok(results.into_iter().collect::<Result<(), _>>()?)
 }
 
@@ -176,7 +176,7 @@ async fn media_of_the_store_is_linked_on_the_way_out() -> Result<()> {
     let endpoint = Endpoint::start().await?;
     register(&world, &endpoint).await?;
     let mut sent = event(ConversationId::generate(), 1)?;
-    sent.data = json!({"message": {"content": {"type": "file", "media": {"media_id": "ab", "name": "a.pdf"}}}});
+    sent.data = json!({"message": {"content": {"type": "file", "media": {"media_id": "ab", "name": "a.pdf"}}}}).into();
     publish(
         &world,
         vec![sent.clone(), event(ConversationId::generate(), 1)?],

@@ -96,7 +96,10 @@ pub fn everything_about_a_message_reads_back(world: &World) -> Ran<'_> {
         assert_eq!(ours_again.reply_to, Some(ours.id));
         let delivery = world.outbox().await?;
         let delivery = delivery.iter().rev().find(|e| e.kind == "delivery.send.v1");
-        assert_eq!(delivery.context("a delivery")?.data["reply_to"], "51");
+        assert_eq!(
+            delivery.context("a delivery")?.data.to_value()["reply_to"],
+            "51"
+        );
         let parts = world.number("SELECT COUNT(*) FROM provider_ids").await?;
         assert_eq!(parts, 2);
         let listed = world

@@ -146,7 +146,7 @@ pub fn every_lane_keeps_its_order(world: &World) -> Ran<'_> {
             }
             let subject = event.subject.clone().context("subject")?;
             let place: i64 = event.sequence.clone().context("sequence")?.parse()?;
-            let text = event.data["message"]["content"]["text"].to_string();
+            let text = event.data.to_value()["message"]["content"]["text"].to_string();
             if let Some((before, earlier)) = latest.insert(subject, (place, text.clone())) {
                 ensure!(place == before + 1, "{place} after {before}");
                 ensure!(earlier < text, "{text} after {earlier}");

@@ -53,7 +53,7 @@ pub fn a_first_message_is_stored_and_told(world: &World) -> Ran<'_> {
         assert_eq!(messages[0].content, Content::text("text of 1"));
         let told = &world.outbox().await?[2];
         assert_eq!(
-            *field(told, "/message")?,
+            field(told, "/message")?,
             serde_json::to_value(&messages[0])?
         );
         assert_eq!(told.subject, Some(conversation.id.to_string()));
@@ -403,7 +403,7 @@ pub fn what_cannot_be_read_is_dead(world: &World) -> Ran<'_> {
         let mut newer = message("ada", "1")?;
         newer.kind = MessageReceived::TYPE.replace(".v1", ".v2");
         let mut misfit = message("ada", "2")?;
-        misfit.data = serde_json::json!({"origin": 5});
+        misfit.data = serde_json::json!({"origin": 5}).into();
         let endless = message(&"9".repeat(600), "3")?;
         let batch = vec![newer, message("ada", "4")?, misfit, endless];
         let outcomes = world.hand(batch).await?;

@@ -349,8 +349,8 @@ pub fn status(address: &str, message_id: MessageId, status: Status) -> MessageSt
     }
 }
 
-pub fn field<'e>(envelope: &'e Envelope, pointer: &str) -> Result<&'e Value> {
-    let value = envelope.data.pointer(pointer);
+pub fn field(envelope: &Envelope, pointer: &str) -> Result<Value> {
+    let value = envelope.data.to_value().pointer(pointer).cloned();
     value.with_context(|| format!("{} has no {pointer}", envelope.kind))
 }
 
@@ -422,8 +422,8 @@ impl Bus for FaultyBus {
         self.inner.replay(id).await
     }
 
-    async fn tail(&self) -> Result<BoxStream<'static, Moved>, BusError> {
-        self.inner.tail().await
+    async fn tail(&self, lanes: &[Lane]) -> Result<BoxStream<'static, Moved>, BusError> {
+        self.inner.tail(lanes).await
     }
 
     fn state(&self) -> watch::Receiver<BusState> {

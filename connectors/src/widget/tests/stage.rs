@@ -590,8 +590,8 @@ impl Bus for TestBus {
         self.inner.replay(id).await
     }
 
-    async fn tail(&self) -> Result<BoxStream<'static, Moved>, BusError> {
-        self.inner.tail().await
+    async fn tail(&self, lanes: &[Lane]) -> Result<BoxStream<'static, Moved>, BusError> {
+        self.inner.tail(lanes).await
     }
 
     fn state(&self) -> watch::Receiver<BusState> {

@@ -247,7 +247,7 @@ pub fn told(changes: &Changes) -> Vec<String> {
 }
 
 pub fn data(changes: &Changes, at: usize, pointer: &str) -> Value {
-    let data = &changes.outgoing[at].envelope.data;
+    let data = changes.outgoing[at].envelope.data.to_value();
     data.pointer(pointer)
         .cloned()
         .unwrap_or_else(|| panic!("{pointer} is missing"))
