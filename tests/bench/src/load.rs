@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     ops::Range,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -104,11 +104,7 @@ impl Provider {
     async fn deliver(&self, number: usize) -> Result<Instant> {
         let begun = Instant::now();
         let body = Bytes::from(self.update(number));
-        let idle = self.idle().pop();
-        let mut line = match idle {
-            Some(line) => line,
-            None => Line::to(self.address).await?,
-        };
+        let mut line = self.line().await?;
         let (attempts, pause) = ATTEMPTS;
         for _ in 0..attempts {
             let request = Request::from_parts(self.head.clone(), Full::new(body.clone()));
@@ -126,7 +122,19 @@ impl Provider {
         anyhow::bail!("refused {attempts} times")
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Line>> {
+    /// The connection that was idle for the shortest time and is still open, or a new one.
+    async fn line(&self) -> Result<Line> {
+        loop {
+            let Some(mut line) = self.idle().pop() else {
+                return Line::to(self.address).await;
+            };
+            if futures::poll!(&mut line.connection).is_pending() {
+                return Ok(line);
+            }
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Line>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
