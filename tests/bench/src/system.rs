@@ -1,4 +1,4 @@
-//! The system under measurement: the real program on servers or embedded, with simulators at both ends.
+//! The system under measurement: the real program on servers or embedded, with a provider and an endpoint at its ends.
 
 use std::{
     io::{BufRead, BufReader},
@@ -11,10 +11,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use tempfile::TempDir;
-use tributary_simulators::{
-    endpoint::Endpoint,
-    telegram::{Options, Records, TelegramSimulator},
-};
+use tokio::runtime::{Builder, Handle};
+use tributary_simulators::telegram::{Options, Records, TelegramSimulator};
+
+use crate::endpoint::Endpoint;
 
 /// What carries the messages.
 pub enum Backing {
@@ -34,6 +34,8 @@ impl Backing {
 /// Everything that runs during a measurement.
 pub struct System {
     pub endpoint: Endpoint,
+    /// The thread of both ends: what they say to each other wakes no other, which would cost the cores under test.
+    pub ends: Handle,
     /// Where Telegram would post, and the secret it would send.
     pub webhook: (String, String),
     operations: Vec<String>,
@@ -47,7 +49,8 @@ impl System {
     /// Starts the program on the backing and points simulators at it.
     pub async fn start(program: &Path, backing: &Backing) -> Result<Self> {
         let telegram = TelegramSimulator::start(Options::quick()).await?;
-        let endpoint = Endpoint::start().await?;
+        let ends = thread()?;
+        let endpoint = ends.spawn(Endpoint::start()).await??;
         let folder = TempDir::new()?;
         let (ingress, api) = (free_address()?, free_address()?);
         let environment = environment(backing, &telegram, &ingress, &api);
@@ -99,6 +102,7 @@ impl System {
         );
         let mut system = Self {
             endpoint,
+            ends,
             webhook: Default::default(),
             operations,
             children,
@@ -182,7 +186,6 @@ impl System {
             drop(child.wait());
         }
         self.telegram.stop().await;
-        self.endpoint.stop().await;
     }
 }
 
@@ -193,6 +196,14 @@ impl Drop for System {
             drop(child.wait());
         }
     }
+}
+
+/// A thread with a runtime of its own, until the program ends.
+fn thread() -> Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+    Ok(handle)
 }
 
 /// An address of this machine that nobody listens on right now: the program must be told one that it can print in URLs.
