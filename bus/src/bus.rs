@@ -44,7 +44,8 @@ pub trait Bus: Send + Sync + 'static {
     /// Calls out to every process that listens right now. Nothing is kept; a lost notice must do no harm.
     async fn announce(&self, notice: Notice) -> Result<(), BusError>;
 
-    /// The notices from now on. A slow listener loses the oldest.
+    /// The notices from now on. The stream ends when some were missed, because the connection was lost or the listener
+    /// was too slow: who listens again makes up for them first.
     async fn notices(&self) -> Result<BoxStream<'static, Notice>, BusError>;
 
     /// Puts messages among the dead letters; durable when it returns.

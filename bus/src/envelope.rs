@@ -43,6 +43,7 @@ pub struct Envelope {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traceparent: Option<String>,
     /// The payload; its shape follows from `type`.
+    #[schemars(with = "Value")]
     pub data: Data,
     /// Extensions this version does not know.
     #[serde(flatten)]
@@ -50,9 +51,9 @@ pub struct Envelope {
 }
 
 /// A payload as the JSON text that it travels as: those who only pass it on never read it.
-#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Data(#[schemars(with = "Value")] Box<RawValue>);
+pub struct Data(Box<RawValue>);
 
 /// An envelope as bytes, with what decides where it goes.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! Listening without taking part: notices, and copies of what is published. A private queue that vanishes with its
-//! connection, and is made anew on the next.
+//! connection. For copies it is made anew on the next; who listens to notices is to know that some may be missing.
 
 use std::sync::Arc;
 
@@ -28,10 +28,19 @@ const IN_PROCESS: usize = 1_000;
 /// What to listen to: pairs of exchange and binding key.
 type Sources = Vec<(ShortString, ShortString)>;
 
+/// What happens when some messages were missed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missed {
+    /// The stream ends.
+    Ends,
+    /// It goes on with what comes later.
+    Passes,
+}
+
 /// The notices from now on.
 pub(super) async fn notices(lines: Arc<Lines>) -> Result<BoxStream<'static, Notice>, BusError> {
     let sources = vec![(lines.names().live()?, ShortString::default())];
-    listen(lines, sources, |delivery| Notice {
+    listen(lines, sources, Missed::Ends, |delivery| Notice {
         topic: delivery.routing_key.to_string(),
         body: Bytes::from(delivery.data),
     })
@@ -52,7 +61,7 @@ pub(super) async fn tail(
     for lane in lanes {
         sources.push((names.lanes()?, short(lane.to_string())?));
     }
-    listen(lines, sources, move |delivery| Moved {
+    listen(lines, sources, Missed::Passes, move |delivery| Moved {
         to: if delivery.exchange == events {
             "events".to_owned()
         } else if delivery.exchange == dead {
@@ -70,6 +79,7 @@ pub(super) async fn tail(
 async fn listen<T: Clone + Send + 'static>(
     lines: Arc<Lines>,
     sources: Sources,
+    missed: Missed,
     read: impl Fn(Delivery) -> T + Send + 'static,
 ) -> Result<BoxStream<'static, T>, BusError> {
     let first = attach(&*lines.consuming()?, &sources).await?;
@@ -79,21 +89,25 @@ async fn listen<T: Clone + Send + 'static>(
     tokio::spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = forward(lines, sources, first, heard, read) => {}
+            () = forward(lines, sources, missed, first, heard, read) => {}
         }
     });
-    let stream = stream::unfold((hearing, guard), next_heard);
+    let stream = stream::unfold((hearing, guard), move |heard| next_heard(heard, missed));
     Ok(stream.boxed())
 }
 
 async fn next_heard<T: Clone>(
     (mut hearing, guard): (broadcast::Receiver<T>, DropGuard),
+    missed: Missed,
 ) -> Option<(T, (broadcast::Receiver<T>, DropGuard))> {
     loop {
         match hearing.recv().await {
             Ok(item) => return Some((item, (hearing, guard))),
-            Err(RecvError::Lagged(missed)) => {
-                tracing::debug!(missed, "a slow listener lost some messages");
+            Err(RecvError::Lagged(count)) => {
+                tracing::debug!(count, "a slow listener lost some messages");
+                if missed == Missed::Ends {
+                    return None;
+                }
             }
             Err(RecvError::Closed) => return None,
         }
@@ -103,6 +117,7 @@ async fn next_heard<T: Clone>(
 async fn forward<T: Clone>(
     lines: Arc<Lines>,
     sources: Sources,
+    missed: Missed,
     mut consumer: Consumer,
     heard: broadcast::Sender<T>,
     read: impl Fn(Delivery) -> T,
@@ -111,6 +126,9 @@ async fn forward<T: Clone>(
         while let Some(Ok(delivery)) = consumer.next().await {
             // An error means that the listener has just gone.
             drop(heard.send(read(delivery)));
+        }
+        if missed == Missed::Ends {
+            return;
         }
         let mut attempt = 0;
         consumer = loop {

@@ -18,7 +18,7 @@ use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 use tributary_base::backoff::Backoff;
-use tributary_bus::{Bus, Notice};
+use tributary_bus::{Bus, BusState, Notice};
 
 use super::token::Visitor;
 
@@ -253,10 +253,16 @@ impl Drop for Subscription {
 
 async fn listen(hub: Weak<Hub>, bus: Arc<dyn Bus>, stop: CancellationToken) {
     let mut attempt = 0;
+    let mut state = bus.state();
     loop {
+        let again = async {
+            // An error means that the bus is closed: listening will fail.
+            drop(state.wait_for(|state| *state == BusState::Ready).await);
+            bus.notices().await
+        };
         let notices = tokio::select! {
             () = stop.cancelled() => return,
-            notices = bus.notices() => notices,
+            notices = again => notices,
         };
         if let Ok(mut notices) = notices {
             attempt = 0;

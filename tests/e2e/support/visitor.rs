@@ -106,7 +106,10 @@ impl Visitor {
                 self.connect().await;
                 continue;
             }
-            self.read(Duration::from_millis(500)).await;
+            // As the script does (it waits longer): a ping finds what no call told of.
+            if self.read(Duration::from_millis(500)).await.is_none() {
+                self.write(&json!({"t": "ping"})).await;
+            }
         }
     }
 

@@ -102,6 +102,24 @@ async fn a_lost_call_is_made_up_for_by_the_next_ping() {
 }
 
 #[tokio::test]
+async fn missed_calls_are_made_up_for_when_there_are_calls_again() {
+    let stage = Stage::new("").await;
+    let mut visitor = stage.visitor().await;
+    visitor.said("c1", "Hi").await;
+    stage.bus.deaf.store(true, Ordering::Release);
+    for text in ["one", "two"] {
+        stage
+            .reply(0, &visitor.address(), text)
+            .await
+            .expect("sent");
+    }
+    stage.bus.break_notices();
+    let page = visitor.next().await;
+    assert_eq!(page["t"], "page");
+    assert_eq!(texts(&page["events"]), ["one", "two"]);
+}
+
+#[tokio::test]
 async fn whoever_was_away_gets_everything_in_order() {
     let stage = Stage::new("").await;
     let mut visitor = stage.visitor().await;

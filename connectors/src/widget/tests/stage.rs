@@ -508,6 +508,8 @@ pub(super) struct TestBus {
     pub(super) publishing: AtomicUsize,
     /// Notices are lost.
     pub(super) deaf: AtomicBool,
+    /// Each change ends the streams of notices.
+    breaks: watch::Sender<()>,
 }
 
 /// More than a test ever publishes.
@@ -521,7 +523,13 @@ impl TestBus {
             gate: Semaphore::new(OPEN),
             publishing: AtomicUsize::new(0),
             deaf: AtomicBool::new(false),
+            breaks: watch::Sender::new(()),
         })
+    }
+
+    /// Whoever listens to notices learns that some may have been missed.
+    pub(super) fn break_notices(&self) {
+        self.breaks.send_replace(());
     }
 
     pub(super) fn set_state(&self, state: BusState) {
@@ -575,7 +583,10 @@ impl Bus for TestBus {
     }
 
     async fn notices(&self) -> Result<BoxStream<'static, Notice>, BusError> {
-        self.inner.notices().await
+        let mut breaks = self.breaks.subscribe();
+        let notices = self.inner.notices().await?;
+        let broken = async move { drop(breaks.changed().await) };
+        Ok(notices.take_until(Box::pin(broken)).boxed())
     }
 
     async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), BusError> {
