@@ -322,14 +322,10 @@ impl OutboxRow {
     }
 
     fn published(self, id: EventId) -> Published {
-        let event = match self.lane {
-            None => Some((id, self.envelope)),
-            Some(_) => None,
-        };
         Published {
             row: self.id,
             organization: self.organization,
-            event,
+            event: self.lane.is_none().then_some(id),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tributary_bus::{EventId, OrganizationId};
+use tributary_bus::OrganizationId;
 use uuid::Uuid;
 
 use super::write_json;
@@ -333,20 +333,6 @@ pub(crate) fn raw_payloads(all: &[RawPayload], now: DateTime<Utc>) -> Bulk {
                 column!(Text, all, r => r.raw.media_type.clone()),
             ),
             ("body", column!(Text, all, r => r.raw.body.clone())),
-        ],
-    )
-}
-
-/// Published events; within a transaction their positions rise in this order.
-pub(crate) fn events(all: &[(EventId, OrganizationId, &str)], now: DateTime<Utc>) -> Bulk {
-    Bulk::new(
-        "events",
-        all.len(),
-        vec![
-            ("id", column!(Id, all, e => e.0.0)),
-            ("organization", column!(Text, all, e => e.1.0.clone())),
-            ("envelope", column!(Text, all, e => e.2.to_owned())),
-            ("published_at", Column::Time(vec![now; all.len()])),
         ],
     )
 }
