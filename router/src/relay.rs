@@ -89,11 +89,11 @@ impl Relay {
                 return;
             }
             let pause = match self.round(&mut progress, lease).await {
-                Ok(0) => {
+                Ok(false) => {
                     failures = 0;
                     progress.next_look()
                 }
-                Ok(_) => {
+                Ok(true) => {
                     failures = 0;
                     continue;
                 }
@@ -112,8 +112,10 @@ impl Relay {
         }
     }
 
-    /// Publishes and clears one batch; answers how many rows left the outbox.
-    async fn round(&self, progress: &mut Progress, lease: &Lease) -> Result<usize, StoreError> {
+    /// Publishes and clears one batch; answers whether there may be more that can go at once.
+    async fn round(&self, progress: &mut Progress, lease: &Lease) -> Result<bool, StoreError> {
+        // What a round before could not clear says nothing about what came since.
+        let mut found = None;
         if progress.published.is_empty() {
             let except = progress.except();
             let rows = self
@@ -121,8 +123,9 @@ impl Relay {
                 .outbox_rows(self.shards, &except, self.batch)
                 .await?;
             if rows.is_empty() || !lease.is_fresh() {
-                return Ok(0);
+                return Ok(false);
             }
+            found = Some(rows.len());
             self.publish(rows, progress).await?;
         }
         let cleared = progress.published.len();
@@ -133,7 +136,10 @@ impl Relay {
                 return Err(error);
             }
         }
-        Ok(cleared)
+        // Fewer than there was room for, and all of them went: whatever came since has rung, or will.
+        let was_all =
+            |found| cleared == found && i64::try_from(found).is_ok_and(|n| n < self.batch);
+        Ok(cleared > 0 && !found.is_some_and(was_all))
     }
 
     /// Publishes rows, each destination apart and all at once.
@@ -322,14 +328,10 @@ impl OutboxRow {
     }
 
     fn published(self, id: EventId) -> Published {
-        let event = match self.lane {
-            None => Some((id, self.envelope)),
-            Some(_) => None,
-        };
         Published {
             row: self.id,
             organization: self.organization,
-            event,
+            event: self.lane.is_none().then_some(id),
         }
     }
 

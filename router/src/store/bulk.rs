@@ -1,6 +1,6 @@
 //! Many rows in one statement: `UNNEST` on PostgreSQL, `VALUES` on SQLite. A table's columns are named once for both.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, FromRow, postgres::PgRow, sqlite::SqliteRow};
@@ -12,11 +12,11 @@ const SQLITE_ROWS: [usize; 3] = [32, 4, 1];
 
 /// The values of one column, one per row.
 #[derive(Debug, Clone)]
-pub(crate) enum Column {
+pub(crate) enum Column<'a> {
     Id(Vec<Uuid>),
     MaybeId(Vec<Option<Uuid>>),
-    Text(Vec<String>),
-    MaybeText(Vec<Option<String>>),
+    Text(Vec<Cow<'a, str>>),
+    MaybeText(Vec<Option<Cow<'a, str>>>),
     Number(Vec<i64>),
     Flag(Vec<bool>),
     Time(Vec<DateTime<Utc>>),
@@ -25,10 +25,10 @@ pub(crate) enum Column {
 
 /// Rows of one table.
 #[derive(Debug, Clone)]
-pub(crate) struct Bulk {
+pub(crate) struct Bulk<'a> {
     table: &'static str,
     rows: usize,
-    columns: Vec<(&'static str, Column)>,
+    columns: Vec<(&'static str, Column<'a>)>,
 }
 
 /// Runs the body with the values of a column, whatever their type.
@@ -47,7 +47,7 @@ macro_rules! with_values {
     };
 }
 
-impl Column {
+impl Column<'_> {
     fn array_type(&self) -> &'static str {
         match self {
             Self::Id(_) | Self::MaybeId(_) => "uuid[]",
@@ -59,9 +59,9 @@ impl Column {
     }
 }
 
-impl Bulk {
+impl<'a> Bulk<'a> {
     /// Rows for `table`. Every column has as many values as there are `rows`.
-    pub fn new(table: &'static str, rows: usize, columns: Vec<(&'static str, Column)>) -> Self {
+    pub fn new(table: &'static str, rows: usize, columns: Vec<(&'static str, Column<'a>)>) -> Self {
         Self {
             table,
             rows,

@@ -9,8 +9,9 @@ use std::{
 use tokio::sync::{Semaphore, oneshot};
 use tributary_base::database::Tx;
 use tributary_bus::{EventId, OrganizationId};
+use uuid::Uuid;
 
-use super::{Store, StoreError, rows};
+use super::{Store, StoreError};
 use crate::model::now;
 
 /// First half of the key of PostgreSQL's advisory lock that orders event positions; the second names an organization.
@@ -21,8 +22,8 @@ const POSITIONS_LOCK: i32 = 0x7472_6962;
 pub(crate) struct Published {
     pub row: i64,
     pub organization: OrganizationId,
-    /// The id and the envelope of an event, which readers with a cursor get to see; `None` for a delivery.
-    pub event: Option<(EventId, String)>,
+    /// The id of an event, which readers with a cursor get to see; `None` for a delivery, and for what cannot be read.
+    pub event: Option<EventId>,
 }
 
 /// What the relays of this process want cleared.
@@ -90,44 +91,59 @@ impl Store {
     }
 
     async fn clear(&self, mut published: Vec<&Published>) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        let rows: Vec<i64> = published.iter().map(|p| p.row).collect();
-        let removed = remove(&mut tx, &rows).await?;
-        published.retain(|p| removed.contains(&p.row));
         published.sort_by_key(|p| p.row);
         published.dedup_by_key(|p| p.row);
-        let events: Vec<(EventId, OrganizationId, &str)> = published
-            .into_iter()
-            .filter_map(|p| {
-                let (id, envelope) = p.event.as_ref()?;
-                Some((*id, p.organization.clone(), envelope.as_str()))
-            })
-            .collect();
-        order_positions(&mut tx, events.iter().map(|(_, owner, _)| owner)).await?;
-        rows::events(&events, now()).insert(&mut tx, "").await?;
+        let events = published.iter().filter(|p| p.event.is_some());
+        let mut tx = self.begin().await?;
+        // First, so that nobody who holds rows waits for it.
+        order_positions(&mut tx, events.map(|p| &p.organization)).await?;
+        clear(&mut tx, &published).await?;
         Ok(tx.commit().await?)
     }
 }
 
-/// Removes outbox rows; answers which were there.
-async fn remove(tx: &mut Tx, rows: &[i64]) -> Result<BTreeSet<i64>, sqlx::Error> {
-    let removed: Vec<i64> = match tx {
+/// Moves the events from the outbox to those that readers with a cursor see, in the order of their rows, and removes the
+/// other rows. The envelopes never leave the database.
+async fn clear(tx: &mut Tx, published: &[&Published]) -> Result<(), sqlx::Error> {
+    let rows = published.iter().map(|p| p.row);
+    let events = published.iter().map(|p| p.event.map(|id| id.0));
+    match tx {
         Tx::Postgres(tx) => {
-            sqlx::query_scalar("DELETE FROM outbox WHERE id = ANY($1) RETURNING id")
-                .bind(rows)
-                .fetch_all(&mut **tx)
-                .await?
+            // The rows are found by their list alone: a plan made while the outbox is empty stays good for a full one.
+            sqlx::query(
+                "WITH gone AS (DELETE FROM outbox WHERE id = ANY($1) RETURNING id, organization, envelope) \
+                 INSERT INTO events (id, organization, envelope, published_at) \
+                 SELECT p.event, gone.organization, gone.envelope, $3 \
+                 FROM UNNEST($1, $2) AS p (id, event) JOIN gone USING (id) \
+                 WHERE p.event IS NOT NULL ORDER BY gone.id",
+            )
+            .bind(rows.collect::<Vec<i64>>())
+            .bind(events.collect::<Vec<Option<Uuid>>>())
+            .bind(now())
+            .execute(&mut **tx)
+            .await?;
         }
         Tx::Sqlite(tx) => {
-            sqlx::query_scalar(
-                "DELETE FROM outbox WHERE id IN (SELECT value FROM json_each($1)) RETURNING id",
+            let events = events.map(|id| id.map(|id| id.simple().to_string()));
+            let list: Vec<(i64, Option<String>)> = rows.zip(events).collect();
+            let list = serde_json::json!(list).to_string();
+            sqlx::query(
+                "INSERT INTO events (id, organization, envelope, published_at) \
+                 SELECT unhex(p.value ->> 1), organization, envelope, $2 \
+                 FROM json_each($1) AS p CROSS JOIN outbox ON outbox.id = p.value ->> 0 \
+                 WHERE p.value ->> 1 IS NOT NULL ORDER BY outbox.id",
             )
-            .bind(serde_json::json!(rows).to_string())
-            .fetch_all(&mut **tx)
-            .await?
+            .bind(&list)
+            .bind(now())
+            .execute(&mut **tx)
+            .await?;
+            sqlx::query("DELETE FROM outbox WHERE id IN (SELECT value ->> 0 FROM json_each($1))")
+                .bind(&list)
+                .execute(&mut **tx)
+                .await?;
         }
-    };
-    Ok(removed.into_iter().collect())
+    }
+    Ok(())
 }
 
 /// From here to the commit no other transaction gives positions to these organizations' events: a position never appears

@@ -125,9 +125,7 @@ impl Named {
 /// Reads everything that matters to the batch and holds its conversations.
 pub(super) async fn load(tx: &mut Tx, arrivals: &[&Arrival]) -> Result<Snapshot, StoreError> {
     let mut named = Named::by(arrivals);
-    let contacts: Vec<Contact> = contacts(tx, &named.contacts).await?;
-    let contact_ids: Vec<Uuid> = contacts.iter().map(|c| c.view.id.0).collect();
-    let current = current(tx, &contact_ids).await?;
+    let (contacts, current) = contacts(tx, &named.contacts).await?;
     let parts = parts(tx, &named).await?;
     named.told_about.extend(named_by(&named.referenced, &parts));
     let (homes, early) = homes(tx, &named, &parts).await?;
@@ -245,10 +243,13 @@ async fn channels(
     let ids: Vec<&str> = ids.iter().map(ChannelId::as_str).collect();
     let rows: Vec<(ChannelId, OrganizationId)> = match tx {
         Tx::Postgres(tx) => {
-            sqlx::query_as("SELECT id, organization FROM channels WHERE id = ANY($1)")
-                .bind(ids)
-                .fetch_all(&mut **tx)
-                .await?
+            // Of a join PostgreSQL keeps the plan; of a list it makes a new one every time.
+            sqlx::query_as(
+                "SELECT id, organization FROM channels JOIN UNNEST($1::text[]) AS k (id) USING (id)",
+            )
+            .bind(ids)
+            .fetch_all(&mut **tx)
+            .await?
         }
         Tx::Sqlite(tx) => sqlx::query_as(
             "SELECT id, organization FROM channels WHERE id IN (SELECT value FROM json_each($1))",
@@ -260,21 +261,35 @@ async fn channels(
     Ok(rows.into_iter().collect())
 }
 
+/// A contact, and its open conversation or else the latest.
+#[derive(sqlx::FromRow)]
+struct Known {
+    #[sqlx(flatten)]
+    contact: ContactRow,
+    current: Option<ConversationId>,
+}
+
+/// The contacts that are known; and the open conversation of each, or else the latest.
 async fn contacts(
     tx: &mut Tx,
     keys: &BTreeSet<(ChannelId, Address)>,
-) -> Result<Vec<Contact>, StoreError> {
+) -> Result<(Vec<Contact>, HashMap<ContactId, ConversationId>), StoreError> {
     if keys.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     }
-    let (channels, addresses): (Vec<&str>, Vec<&str>) = keys
-        .iter()
-        .map(|(channel, address)| (channel.as_str(), address.as_str()))
-        .unzip();
-    let rows: Vec<ContactRow> = match tx {
+    let keys = keys.iter();
+    let keys = keys.map(|(channel, address)| (channel.as_str(), address.as_str()));
+    let columns = format!(
+        "{CONTACT_COLUMNS}, COALESCE( \
+         (SELECT o.id FROM conversations o WHERE o.contact_id = contacts.id AND o.state <> 'closed'), \
+         (SELECT l.id FROM conversations l WHERE l.contact_id = contacts.id \
+          ORDER BY l.created_at DESC LIMIT 1)) AS current"
+    );
+    let rows: Vec<Known> = match tx {
         Tx::Postgres(tx) => {
+            let (channels, addresses): (Vec<&str>, Vec<&str>) = keys.unzip();
             let statement = format!(
-                "SELECT {CONTACT_COLUMNS} FROM contacts JOIN UNNEST($1::text[], $2::text[]) \
+                "SELECT {columns} FROM contacts JOIN UNNEST($1::text[], $2::text[]) \
                  AS k (channel_id, address) USING (channel_id, address)"
             );
             sqlx::query_as(AssertSqlSafe(statement))
@@ -285,38 +300,24 @@ async fn contacts(
         }
         Tx::Sqlite(tx) => {
             let statement = format!(
-                "SELECT {CONTACT_COLUMNS} FROM (SELECT value AS pair FROM json_each($1)) AS k CROSS JOIN contacts \
+                "SELECT {columns} FROM (SELECT value AS pair FROM json_each($1)) AS k CROSS JOIN contacts \
                  ON channel_id = k.pair ->> 0 AND address = k.pair ->> 1"
             );
-            let pairs: Vec<(&str, &str)> = channels.into_iter().zip(addresses).collect();
+            let pairs: Vec<(&str, &str)> = keys.collect();
             sqlx::query_as(AssertSqlSafe(statement))
                 .bind(serde_json::json!(pairs).to_string())
                 .fetch_all(&mut **tx)
                 .await?
         }
     };
-    rows.into_iter().map(Contact::try_from).collect()
-}
-
-/// The open conversation of each contact, or else the latest.
-async fn current(
-    tx: &mut Tx,
-    contacts: &[Uuid],
-) -> Result<HashMap<ContactId, ConversationId>, StoreError> {
-    let rows: Vec<(ContactId, Option<ConversationId>)> = select_by_ids(
-        tx,
-        "SELECT id, COALESCE( \
-         (SELECT o.id FROM conversations o WHERE o.contact_id = contacts.id AND o.state <> 'closed'), \
-         (SELECT l.id FROM conversations l WHERE l.contact_id = contacts.id \
-          ORDER BY l.created_at DESC LIMIT 1)) \
-         FROM contacts WHERE id {ids}",
-        contacts,
-    )
-    .await?;
-    let rows = rows.into_iter();
-    Ok(rows
-        .filter_map(|(contact, id)| Some((contact, id?)))
-        .collect())
+    let (mut contacts, mut current) = (Vec::with_capacity(rows.len()), HashMap::new());
+    for row in rows {
+        if let Some(conversation) = row.current {
+            current.insert(row.contact.id, conversation);
+        }
+        contacts.push(Contact::try_from(row.contact)?);
+    }
+    Ok((contacts, current))
 }
 
 /// Which of the named messages are stored, and where each belongs; and to which of the others something happened

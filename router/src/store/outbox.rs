@@ -37,19 +37,34 @@ impl Store {
         except: &[String],
         limit: i64,
     ) -> Result<Vec<OutboxRow>, StoreError> {
-        if let Database::Postgres(pool) = self.database()
-            && shards.from.is_none()
-            && except.is_empty()
-            && let Some(rows) = self.outbox_rows_together(pool, shards.own, limit).await
-        {
-            return Ok(rows);
-        }
-        self.outbox_rows_apart(shards, except, limit).await
+        let together = match self.database() {
+            Database::Postgres(pool) if except.is_empty() => {
+                self.outbox_rows_together(pool, shards.own, limit).await
+            }
+            Database::Postgres(_) | Database::Sqlite { .. } => None,
+        };
+        let work = async {
+            let mut rows = match together {
+                Some(rows) => rows,
+                None => {
+                    self.outbox_rows_of("= $1", shards.own, except, limit)
+                        .await?
+                }
+            };
+            if let Some(from) = shards.from {
+                rows.extend(self.outbox_rows_of(">= $1", from, except, limit).await?);
+            }
+            Ok(rows)
+        };
+        self.within(work).await
     }
 
-    async fn outbox_rows_apart(
+    /// The oldest rows of each shard that meets the condition. In the order of the index: whoever asks for shards without
+    /// rows is answered at once, however many rows the others have.
+    async fn outbox_rows_of(
         &self,
-        shards: Shards,
+        condition: &'static str,
+        shard: u16,
         except: &[String],
         limit: i64,
     ) -> Result<Vec<OutboxRow>, StoreError> {
@@ -57,28 +72,18 @@ impl Store {
             Database::Postgres(_) => "jsonb_array_elements_text($3::jsonb)",
             Database::Sqlite { .. } => "json_each($3)",
         };
-        let statement = |condition: &str| {
-            AssertSqlSafe(format!(
-                "SELECT id, organization, lane, envelope FROM outbox WHERE {condition} \
-                 AND COALESCE(lane, '') NOT IN (SELECT value FROM {list}) ORDER BY id LIMIT $2"
-            ))
-        };
-        let except = serde_json::json!(except).to_string();
-        let work = async {
-            let mut rows: Vec<OutboxRow> = on!(read self.database(), db => {
-                sqlx::query_as(statement("shard = $1"))
-                    .bind(i32::from(shards.own)).bind(limit).bind(&except).fetch_all(db).await
-            })?;
-            if let Some(from) = shards.from {
-                let more: Vec<OutboxRow> = on!(read self.database(), db => {
-                    sqlx::query_as(statement("shard >= $1"))
-                        .bind(i32::from(from)).bind(limit).bind(&except).fetch_all(db).await
-                })?;
-                rows.extend(more);
-            }
-            Ok(rows)
-        };
-        self.within(work).await
+        let statement = format!(
+            "SELECT id, organization, lane, envelope FROM outbox WHERE shard {condition} \
+             AND COALESCE(lane, '') NOT IN (SELECT value FROM {list}) ORDER BY shard, id LIMIT $2"
+        );
+        Ok(on!(read self.database(), db => {
+            sqlx::query_as(AssertSqlSafe(statement))
+                .bind(i32::from(shard))
+                .bind(limit)
+                .bind(serde_json::json!(except).to_string())
+                .fetch_all(db)
+                .await
+        })?)
     }
 
     /// Whether the config has this channel account.

@@ -86,11 +86,13 @@ async fn apply(
     rows::conversations(&conversations(Change::New))
         .insert(tx, "")
         .await?;
-    rows::conversation_changes(&conversations(Change::Changed))
-        .update(tx)
-        .await?;
     rows::messages(&messages(Change::New))?
         .insert(tx, "")
+        .await?;
+    // After the new messages: the check of their reference finds rows that this transaction holds as they were read, and
+    // need not lock them once more as they were written.
+    rows::conversation_changes(&conversations(Change::Changed))
+        .update(tx)
         .await?;
     rows::message_changes(&messages(Change::Changed))?
         .update(tx)

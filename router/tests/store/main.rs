@@ -79,6 +79,7 @@ on_both! {
     matching::a_person_may_assign_beyond_capacity,
     relaying::what_is_written_is_published_in_order_and_cleared,
     relaying::a_crash_before_clearing_publishes_again,
+    relaying::readers_see_once_what_two_relays_published,
     relaying::positions_never_appear_behind_a_reader,
     relaying::a_channel_that_is_gone_blocks_nobody,
     relaying::a_lane_that_fails_holds_up_nobody_else,

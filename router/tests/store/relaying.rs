@@ -186,6 +186,54 @@ pub fn a_crash_before_clearing_publishes_again(world: &World) -> Ran<'_> {
     })
 }
 
+/// While a shard changes hands both relays may publish a row: here, or (on PostgreSQL) in another process.
+pub fn readers_see_once_what_two_relays_published(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        let elsewhere = match world.kind {
+            Kind::Postgres => Store::open(&world.settings).await?,
+            Kind::Sqlite => world.store.clone(),
+        };
+        for n in 0..10 {
+            for address in ["ada", "bob"] {
+                world
+                    .take_in(vec![message(address, &format!("{address}-{n}"))?])
+                    .await?;
+            }
+        }
+        let written = usize::try_from(world.number("SELECT COUNT(*) FROM outbox").await?)?;
+        let mut all = Vec::new();
+        for lane in 0..world.settings.bus.inbound_lanes {
+            for store in [&world.store, &world.store, &elsewhere] {
+                all.push(world.alongside(world.router(store), lane));
+            }
+        }
+        outbox_empties(world).await?;
+        end(all).await?;
+
+        let kept = world.store.events_after(&acme(), Position(0), 1000).await?;
+        let kept: Vec<Envelope> = kept
+            .iter()
+            .map(|event| Envelope::parse(event.envelope.as_bytes()))
+            .collect::<Result<_, _>>()?;
+        let ids: BTreeSet<_> = kept.iter().map(|e| e.id).collect();
+        // And what the relays' side told meanwhile: that nobody is there.
+        ensure!(ids.len() >= written, "{} of {written} events", ids.len());
+        assert_eq!(kept.len(), ids.len(), "each once");
+        let mut latest: HashMap<String, i64> = HashMap::new();
+        for envelope in &kept {
+            let place: i64 = envelope.sequence.as_deref().unwrap_or("0").parse()?;
+            let conversation = envelope.subject.clone().context("subject")?;
+            let before = latest.insert(conversation, place);
+            ensure!(
+                before.is_none_or(|before| before < place),
+                "{}",
+                brief(envelope)
+            );
+        }
+        Ok(())
+    })
+}
+
 /// Many relays give positions at once, and a reader follows closely.
 pub fn positions_never_appear_behind_a_reader(world: &World) -> Ran<'_> {
     Box::pin(async {

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tributary_bus::{EventId, OrganizationId};
+use tributary_bus::OrganizationId;
 use uuid::Uuid;
 
 use super::write_json;
@@ -23,56 +23,66 @@ macro_rules! column {
 }
 
 /// A column of JSON, out of one value of every item.
-fn texts<T, V: Serialize>(all: &[&T], value: impl Fn(&T) -> &V) -> Result<Column, StoreError> {
-    let texts = all.iter().map(|item| write_json(value(item)));
-    Ok(Column::Text(texts.collect::<Result<_, _>>()?))
+fn texts<T, V: Serialize>(
+    all: &[&T],
+    value: impl Fn(&T) -> &V,
+) -> Result<Column<'static>, StoreError> {
+    let texts = all.iter().map(|item| Ok(write_json(value(item))?.into()));
+    Ok(Column::Text(texts.collect::<Result<_, StoreError>>()?))
 }
 
 /// A column of JSON, out of one value of every item; `None` is NULL.
 fn json<T, V: Serialize + ?Sized>(
     all: &[&T],
     value: impl Fn(&T) -> Option<&V>,
-) -> Result<Column, StoreError> {
-    let texts = all
-        .iter()
-        .map(|item| value(item).map(write_json).transpose());
-    Ok(Column::MaybeText(texts.collect::<Result<_, _>>()?))
+) -> Result<Column<'static>, StoreError> {
+    let texts = all.iter().map(|item| {
+        let text = value(item).map(write_json).transpose()?;
+        Ok(text.map(Into::into))
+    });
+    Ok(Column::MaybeText(texts.collect::<Result<_, StoreError>>()?))
 }
 
 /// All columns of new contacts.
-pub(crate) fn contacts(all: &[&Contact]) -> Result<Bulk, StoreError> {
+pub(crate) fn contacts<'a>(all: &[&'a Contact]) -> Result<Bulk<'a>, StoreError> {
     let mut columns = contact_columns(all)?;
     columns.extend([
         (
             "organization",
-            column!(Text, all, c => c.organization.0.clone()),
+            column!(Text, all, c => c.organization.as_str().into()),
         ),
         (
             "channel_id",
-            column!(Text, all, c => c.view.channel_id.0.clone()),
+            column!(Text, all, c => c.view.channel_id.as_str().into()),
         ),
-        ("address", column!(Text, all, c => c.view.address.0.clone())),
+        (
+            "address",
+            column!(Text, all, c => c.view.address.as_str().into()),
+        ),
         ("created_at", column!(Time, all, c => c.view.created_at)),
     ]);
     Ok(Bulk::new("contacts", all.len(), columns))
 }
 
 /// What can change about a contact.
-pub(crate) fn contact_changes(all: &[&Contact]) -> Result<Bulk, StoreError> {
+pub(crate) fn contact_changes<'a>(all: &[&'a Contact]) -> Result<Bulk<'a>, StoreError> {
     Ok(Bulk::new("contacts", all.len(), contact_columns(all)?))
 }
 
-fn contact_columns(all: &[&Contact]) -> Result<Vec<(&'static str, Column)>, StoreError> {
+fn contact_columns<'a>(all: &[&'a Contact]) -> Result<Vec<(&'static str, Column<'a>)>, StoreError> {
     Ok(vec![
         ("id", column!(Id, all, c => c.view.id.0)),
-        ("name", column!(MaybeText, all, c => c.view.name.clone())),
+        (
+            "name",
+            column!(MaybeText, all, c => c.view.name.as_deref().map(Into::into)),
+        ),
         (
             "locale",
-            column!(MaybeText, all, c => c.view.locale.clone()),
+            column!(MaybeText, all, c => c.view.locale.as_deref().map(Into::into)),
         ),
         (
             "username",
-            column!(MaybeText, all, c => c.view.username.clone()),
+            column!(MaybeText, all, c => c.view.username.as_deref().map(Into::into)),
         ),
         ("avatar", json(all, |c| c.view.avatar.as_ref())?),
         (
@@ -88,16 +98,16 @@ fn contact_columns(all: &[&Contact]) -> Result<Vec<(&'static str, Column)>, Stor
 }
 
 /// All columns of new conversations.
-pub(crate) fn conversations(all: &[&Conversation]) -> Bulk {
+pub(crate) fn conversations<'a>(all: &[&'a Conversation]) -> Bulk<'a> {
     let mut columns = conversation_columns(all);
     columns.extend([
         (
             "organization",
-            column!(Text, all, c => c.organization.0.clone()),
+            column!(Text, all, c => c.organization.as_str().into()),
         ),
         (
             "channel_id",
-            column!(Text, all, c => c.view.channel_id.0.clone()),
+            column!(Text, all, c => c.view.channel_id.as_str().into()),
         ),
         ("contact_id", column!(Id, all, c => c.view.contact_id.0)),
         ("shard", column!(Number, all, c => i64::from(c.shard))),
@@ -107,16 +117,16 @@ pub(crate) fn conversations(all: &[&Conversation]) -> Bulk {
 }
 
 /// What can change about a conversation.
-pub(crate) fn conversation_changes(all: &[&Conversation]) -> Bulk {
+pub(crate) fn conversation_changes<'a>(all: &[&'a Conversation]) -> Bulk<'a> {
     Bulk::new("conversations", all.len(), conversation_columns(all))
 }
 
-fn conversation_columns(all: &[&Conversation]) -> Vec<(&'static str, Column)> {
+fn conversation_columns<'a>(all: &[&'a Conversation]) -> Vec<(&'static str, Column<'a>)> {
     vec![
         ("id", column!(Id, all, c => c.view.id.0)),
         (
             "state",
-            column!(Text, all, c => c.view.state.as_str().to_owned()),
+            column!(Text, all, c => c.view.state.as_str().into()),
         ),
         (
             "agent_id",
@@ -142,12 +152,12 @@ fn conversation_columns(all: &[&Conversation]) -> Vec<(&'static str, Column)> {
 }
 
 /// All columns of new messages.
-pub(crate) fn messages(all: &[&Message]) -> Result<Bulk, StoreError> {
+pub(crate) fn messages<'a>(all: &[&'a Message]) -> Result<Bulk<'a>, StoreError> {
     let mut columns = message_columns(all)?;
     columns.extend([
         (
             "organization",
-            column!(Text, all, m => m.organization.0.clone()),
+            column!(Text, all, m => m.organization.as_str().into()),
         ),
         (
             "conversation_id",
@@ -155,27 +165,30 @@ pub(crate) fn messages(all: &[&Message]) -> Result<Bulk, StoreError> {
         ),
         (
             "channel_id",
-            column!(Text, all, m => m.view.channel_id.0.clone()),
+            column!(Text, all, m => m.view.channel_id.as_str().into()),
         ),
         ("contact_id", column!(Id, all, m => m.view.contact_id.0)),
         ("seq", column!(Number, all, m => m.view.seq)),
         (
             "direction",
-            column!(Text, all, m => m.view.direction.as_str().to_owned()),
+            column!(Text, all, m => m.view.direction.as_str().into()),
         ),
         ("author", texts(all, |m| &m.view.author)?),
-        ("reply_to", column!(MaybeText, all, m => m.reply_to.clone())),
+        (
+            "reply_to",
+            column!(MaybeText, all, m => m.reply_to.as_deref().map(Into::into)),
+        ),
         ("created_at", column!(Time, all, m => m.view.created_at)),
     ]);
     Ok(Bulk::new("messages", all.len(), columns))
 }
 
 /// What can change about a message.
-pub(crate) fn message_changes(all: &[&Message]) -> Result<Bulk, StoreError> {
+pub(crate) fn message_changes<'a>(all: &[&'a Message]) -> Result<Bulk<'a>, StoreError> {
     Ok(Bulk::new("messages", all.len(), message_columns(all)?))
 }
 
-fn message_columns(all: &[&Message]) -> Result<Vec<(&'static str, Column)>, StoreError> {
+fn message_columns<'a>(all: &[&'a Message]) -> Result<Vec<(&'static str, Column<'a>)>, StoreError> {
     fn some<T>(list: &[T]) -> Option<&[T]> {
         Some(list).filter(|list| !list.is_empty())
     }
@@ -184,14 +197,14 @@ fn message_columns(all: &[&Message]) -> Result<Vec<(&'static str, Column)>, Stor
         ("content", texts(all, |m| &m.view.content)?),
         (
             "status",
-            column!(Text, all, m => m.view.status.as_str().to_owned()),
+            column!(Text, all, m => m.view.status.as_str().into()),
         ),
         ("uncertain", column!(Flag, all, m => m.view.uncertain)),
         ("failure", json(all, |m| m.view.failure.as_ref())?),
         ("degraded", json(all, |m| some(&m.view.degraded))?),
         (
             "provider_id",
-            column!(MaybeText, all, m => m.provider_ids.first().cloned()),
+            column!(MaybeText, all, m => m.provider_ids.first().map(|id| id.as_str().into())),
         ),
         (
             "more_provider_ids",
@@ -216,19 +229,22 @@ fn message_columns(all: &[&Message]) -> Result<Vec<(&'static str, Column)>, Stor
 }
 
 /// The provider's ids of parts.
-pub(crate) fn provider_ids(all: &[PartId]) -> Bulk {
+pub(crate) fn provider_ids(all: &[PartId]) -> Bulk<'_> {
     Bulk::new(
         "provider_ids",
         all.len(),
         vec![
-            ("channel_id", column!(Text, all, p => p.channel.0.clone())),
+            (
+                "channel_id",
+                column!(Text, all, p => p.channel.as_str().into()),
+            ),
             (
                 "provider_id",
-                column!(Text, all, p => p.provider_id.clone()),
+                column!(Text, all, p => p.provider_id.as_str().into()),
             ),
             (
                 "organization",
-                column!(Text, all, p => p.organization.0.clone()),
+                column!(Text, all, p => p.organization.as_str().into()),
             ),
             ("message_id", column!(Id, all, p => p.message.0)),
             (
@@ -240,7 +256,10 @@ pub(crate) fn provider_ids(all: &[PartId]) -> Bulk {
 }
 
 /// Changes that came before their message.
-pub(crate) fn early_changes(all: &[&Early], now: DateTime<Utc>) -> Result<Bulk, StoreError> {
+pub(crate) fn early_changes<'a>(
+    all: &[&'a Early],
+    now: DateTime<Utc>,
+) -> Result<Bulk<'a>, StoreError> {
     Ok(Bulk::new(
         "early_changes",
         all.len(),
@@ -248,9 +267,12 @@ pub(crate) fn early_changes(all: &[&Early], now: DateTime<Utc>) -> Result<Bulk, 
             ("message_id", column!(Id, all, e => e.message.0)),
             (
                 "organization",
-                column!(Text, all, e => e.organization.0.clone()),
+                column!(Text, all, e => e.organization.as_str().into()),
             ),
-            ("channel_id", column!(Text, all, e => e.channel.0.clone())),
+            (
+                "channel_id",
+                column!(Text, all, e => e.channel.as_str().into()),
+            ),
             ("content", json(all, |e| e.content.as_ref())?),
             ("edited_at", column!(MaybeTime, all, e => e.edited_at)),
             ("deleted_at", column!(MaybeTime, all, e => e.deleted_at)),
@@ -260,20 +282,23 @@ pub(crate) fn early_changes(all: &[&Early], now: DateTime<Utc>) -> Result<Bulk, 
 }
 
 /// How channels are doing.
-pub(crate) fn health(all: &[&Health]) -> Bulk {
+pub(crate) fn health<'a>(all: &[&'a Health]) -> Bulk<'a> {
     Bulk::new(
         "channels",
         all.len(),
         vec![
-            ("id", column!(Text, all, h => h.channel.0.clone())),
+            ("id", column!(Text, all, h => h.channel.as_str().into())),
             (
                 "health_state",
-                column!(Text, all, h => h.state.as_str().to_owned()),
+                column!(Text, all, h => h.state.as_str().into()),
             ),
-            ("health_reason", column!(Text, all, h => h.reason.clone())),
+            (
+                "health_reason",
+                column!(Text, all, h => h.reason.as_str().into()),
+            ),
             (
                 "health_action",
-                column!(MaybeText, all, h => h.action.clone()),
+                column!(MaybeText, all, h => h.action.as_deref().map(Into::into)),
             ),
             ("health_since", column!(Time, all, h => h.since)),
         ],
@@ -281,20 +306,21 @@ pub(crate) fn health(all: &[&Health]) -> Bulk {
 }
 
 /// Outbox rows. Within a transaction their ids rise in this order.
-pub(crate) fn outbox(all: &[Outgoing], now: DateTime<Utc>) -> Result<Bulk, StoreError> {
-    let envelopes: Result<Vec<_>, _> = all.iter().map(|o| write_json(&o.envelope)).collect();
+pub(crate) fn outbox(all: &[Outgoing], now: DateTime<Utc>) -> Result<Bulk<'_>, StoreError> {
+    let envelopes = all.iter().map(|o| Ok(write_json(&o.envelope)?.into()));
+    let envelopes: Result<_, StoreError> = envelopes.collect();
     Ok(Bulk::new(
         "outbox",
         all.len(),
         vec![
             (
                 "organization",
-                column!(Text, all, o => o.envelope.orgid.0.clone()),
+                column!(Text, all, o => o.envelope.orgid.as_str().into()),
             ),
             ("shard", column!(Number, all, o => i64::from(o.shard))),
             (
                 "lane",
-                column!(MaybeText, all, o => o.lane.as_ref().map(ToString::to_string)),
+                column!(MaybeText, all, o => o.lane.as_ref().map(|lane| lane.to_string().into())),
             ),
             ("envelope", Column::Text(envelopes?)),
             ("created_at", Column::Time(vec![now; all.len()])),
@@ -303,20 +329,20 @@ pub(crate) fn outbox(all: &[Outgoing], now: DateTime<Utc>) -> Result<Bulk, Store
 }
 
 /// Ids of events that took effect.
-pub(crate) fn seen(all: &[(Uuid, OrganizationId)], now: DateTime<Utc>) -> Bulk {
+pub(crate) fn seen(all: &[(Uuid, OrganizationId)], now: DateTime<Utc>) -> Bulk<'_> {
     Bulk::new(
         "seen",
         all.len(),
         vec![
             ("id", column!(Id, all, s => s.0)),
-            ("organization", column!(Text, all, s => s.1.0.clone())),
+            ("organization", column!(Text, all, s => s.1.as_str().into())),
             ("at", Column::Time(vec![now; all.len()])),
         ],
     )
 }
 
 /// Provider payloads.
-pub(crate) fn raw_payloads(all: &[RawPayload], now: DateTime<Utc>) -> Bulk {
+pub(crate) fn raw_payloads(all: &[RawPayload], now: DateTime<Utc>) -> Bulk<'_> {
     Bulk::new(
         "raw_payloads",
         all.len(),
@@ -324,29 +350,18 @@ pub(crate) fn raw_payloads(all: &[RawPayload], now: DateTime<Utc>) -> Bulk {
             ("event_id", column!(Id, all, r => r.event.0)),
             (
                 "organization",
-                column!(Text, all, r => r.organization.0.clone()),
+                column!(Text, all, r => r.organization.as_str().into()),
             ),
-            ("channel_id", column!(Text, all, r => r.channel.0.clone())),
+            (
+                "channel_id",
+                column!(Text, all, r => r.channel.as_str().into()),
+            ),
             ("received_at", Column::Time(vec![now; all.len()])),
             (
                 "media_type",
-                column!(Text, all, r => r.raw.media_type.clone()),
+                column!(Text, all, r => r.raw.media_type.as_str().into()),
             ),
-            ("body", column!(Text, all, r => r.raw.body.clone())),
-        ],
-    )
-}
-
-/// Published events; within a transaction their positions rise in this order.
-pub(crate) fn events(all: &[(EventId, OrganizationId, &str)], now: DateTime<Utc>) -> Bulk {
-    Bulk::new(
-        "events",
-        all.len(),
-        vec![
-            ("id", column!(Id, all, e => e.0.0)),
-            ("organization", column!(Text, all, e => e.1.0.clone())),
-            ("envelope", column!(Text, all, e => e.2.to_owned())),
-            ("published_at", Column::Time(vec![now; all.len()])),
+            ("body", column!(Text, all, r => r.raw.body.as_str().into())),
         ],
     )
 }
