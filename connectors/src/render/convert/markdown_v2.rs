@@ -65,11 +65,18 @@ fn push_mark(layer: &Layer<'_>, written: &mut String) {
         Layer::Code => "`",
         Layer::Quote(_) | Layer::Pre { .. } | Layer::Link { .. } => "",
     };
-    let single = written.ends_with('_') && !written.ends_with("__") && !written.ends_with("\\_");
-    if mark == "__" && single {
+    if mark == "__" && ends_with_single(written) {
         written.push_str("**");
     }
     written.push_str(mark);
+}
+
+/// Whether a `_` at the end is none of a `__`, read from the left, and no word.
+fn ends_with_single(written: &str) -> bool {
+    let before = written.trim_end_matches('_');
+    let escapes = before.len() - before.trim_end_matches('\\').len();
+    let marks = (written.len() - before.len()).saturating_sub(escapes % 2);
+    marks % 2 == 1
 }
 
 fn is_of_a_name(c: char) -> bool {

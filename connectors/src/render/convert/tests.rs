@@ -107,6 +107,23 @@ fn markdown_v2_is_escaped_and_nested() {
             ],
             ">*so said*\n>*more*\n*end*",
         ),
+        // What is escaped before a mark is no part of it.
+        (
+            "\\x",
+            vec![
+                entity(0, 1, EntityKind::Italic),
+                entity(1, 1, EntityKind::Underline),
+            ],
+            "_\\\\_**__x__",
+        ),
+        (
+            "_x",
+            vec![
+                entity(0, 1, EntityKind::Italic),
+                entity(1, 1, EntityKind::Underline),
+            ],
+            "_\\__**__x__",
+        ),
     ] {
         assert_eq!(to_markdown_v2(&text(words, entities)), wanted);
     }
@@ -283,6 +300,8 @@ fn read_markdown_v2(written: &str) -> String {
 }
 
 proptest! {
+    #![proptest_config(crate::render::tests::explored())]
+
     #[test]
     fn html_is_well_formed_and_says_the_same(text in any_text()) {
         let (words, around) = read_html(&to_html(&text));

@@ -1,6 +1,6 @@
 //! What holds for every content on every channel.
 
-use proptest::{prelude::*, test_runner::RngSeed};
+use proptest::prelude::*;
 use tributary_bus::message::{
     Card, ChoiceAction, Choices, Content, DegradationCode, Media, MediaContent, Text,
 };
@@ -235,22 +235,8 @@ fn can_be_told(content: &Content) -> bool {
     }
 }
 
-/// The same cases each time, so that a red run is about what was changed; PROPTEST_RNG_SEED and PROPTEST_CASES explore others.
-fn explored() -> ProptestConfig {
-    let usual = ProptestConfig::default();
-    let rng_seed = match std::env::var_os("PROPTEST_RNG_SEED") {
-        Some(_) => usual.rng_seed,
-        None => RngSeed::Fixed(2026),
-    };
-    ProptestConfig {
-        cases: usual.cases.max(500),
-        rng_seed,
-        ..usual
-    }
-}
-
 proptest! {
-    #![proptest_config(explored())]
+    #![proptest_config(super::explored())]
 
     #[test]
     fn parts_are_within_every_limit(content in any::content(), able in any::capabilities()) {
