@@ -28,6 +28,8 @@ mod bare;
 mod cases;
 mod mutate;
 mod stands;
+#[path = "../support/mod.rs"]
+mod support;
 mod watch;
 mod world;
 
