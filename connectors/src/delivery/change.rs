@@ -21,7 +21,7 @@ use crate::{Action, Support, render::render};
 pub(super) trait Change: OfChannel {
     const KIND: MessageChange;
 
-    /// The message, whose it is, and `seq` of the delivery.
+    /// The message, who has it, and `seq` of the delivery.
     fn about(&self) -> (MessageId, &Address, i64);
 
     /// What the connector is asked to do; `Ok(Err(_))` when that cannot be.
