@@ -310,7 +310,7 @@ async fn nothing_is_published_that_could_be_forgotten() {
     let depth = world.bus.depth(&Lane::Inbound(0)).await.expect("a depth");
     assert_eq!(depth, 0, "so nothing is acknowledged either");
     assert!(
-        timeout(Duration::from_millis(50), world.intake.next())
+        timeout(Duration::from_millis(50), world.inbox.next())
             .await
             .is_err()
     );

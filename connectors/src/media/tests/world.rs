@@ -17,7 +17,7 @@ use tributary_base::{
     on,
 };
 use tributary_bus::{
-    Address, Bus, ChannelId, Claim, EmbeddedBus, EventId, Group, Intake, Lane, LaneSpec, MessageId,
+    Address, Bus, ChannelId, EmbeddedBus, EventId, MessageId,
     message::{
         Content, Inbound, Media, MediaContent, MediaState, MessageContext, MessageMedia,
         MessageReceived, Origin, Profile, SentBy,
@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     Capabilities, Connector, InboundSink, Part, Receipt, SendContext, SendError, TextLimit,
-    testing::{Kind, PATIENCE, database},
+    testing::{Inbox, Kind, PATIENCE, database},
 };
 
 const SECRET: &str = "123:AAsecret";
@@ -104,8 +104,7 @@ pub(super) struct World {
     pub(super) service: MediaService,
     pub(super) settings: Arc<Settings>,
     pub(super) bus: Arc<EmbeddedBus>,
-    pub(super) intake: Box<dyn Intake>,
-    _claim: Box<dyn Claim>,
+    pub(super) inbox: Inbox,
     _dir: TempDir,
 }
 
@@ -117,16 +116,7 @@ impl World {
         let bus = EmbeddedBus::open(&dir.path().join("bus.db"))
             .await
             .expect("a bus");
-        let lane = Lane::Inbound(0);
-        let spec = LaneSpec {
-            lane: lane.clone(),
-            filter: None,
-        };
-        bus.declare(&[spec]).await.expect("a lane");
-        let member = bus.join(&Group::Router).await.expect("a member");
-        let claim = member.claim(&lane).await.expect("a claim");
-        let mut claim = claim.expect("nobody else claims it");
-        let intake = claim.take(1000).await.expect("an intake");
+        let inbox = Inbox::open(&bus).await;
         let database = database(kind, &dir).await;
         let opened = open(&settings, Home::Alone, None).await.expect("a store");
         let service = opened.expect("media is kept");
@@ -159,8 +149,7 @@ impl World {
             service,
             settings,
             bus,
-            intake,
-            _claim: claim,
+            inbox,
             _dir: dir,
         }
     }
@@ -174,13 +163,7 @@ impl World {
     }
 
     pub(super) async fn event(&mut self) -> (EventId, Inbound) {
-        let taken = timeout(PATIENCE, self.intake.next())
-            .await
-            .expect("an event in time");
-        let taken = taken.expect("an open lane");
-        self.intake.settle(&[taken.tag]).await.expect("settled");
-        let envelope = taken.envelope.expect("an envelope");
-        let event = Inbound::from_envelope(&envelope).expect("a known event");
+        let (envelope, event) = self.inbox.event().await;
         (envelope.id, event)
     }
 

@@ -8,14 +8,14 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tributary_base::{
     database::Database,
     media::{self, Home, MediaService},
 };
 use tributary_bus::{
-    Address, Bus, Claim, EmbeddedBus, Envelope, Group, Intake, Lane, LaneSpec, MessageId,
+    Address, Bus, EmbeddedBus, Envelope, Lane, MessageId,
     message::{Content, Inbound, MessageReceived, MessageStatus, Status},
 };
 use tributary_config::{Settings, load_text};
@@ -25,7 +25,7 @@ use crate::{
     Accounts, Action, CallLog, ConnectorStore, Ledger, MediaShelf, NoMedia, Part, Receipt,
     SendContext, SendError,
     server::serve_ingress,
-    testing::{Kind, PATIENCE, database},
+    testing::{Inbox, Kind, PATIENCE, database},
 };
 
 /// A bus, a database, and one worker or more with the widget `shop`.
@@ -34,8 +34,7 @@ pub(super) struct Stage {
     pub(super) database: Database,
     pub(super) workers: Vec<Worker>,
     settings: Arc<Settings>,
-    _claim: Box<dyn Claim>,
-    intake: Box<dyn Intake>,
+    inbox: Inbox,
     _dir: TempDir,
 }
 
@@ -76,27 +75,14 @@ impl Stage {
         let inner = EmbeddedBus::open(&dir.path().join("bus.db"))
             .await
             .expect("a bus");
-        let lane = Lane::Inbound(0);
-        let spec = LaneSpec {
-            lane: lane.clone(),
-            filter: None,
-        };
-        inner.declare(&[spec]).await.expect("a lane");
-        let member = inner.join(&Group::Router).await.expect("a member");
-        let mut claim = member
-            .claim(&lane)
-            .await
-            .expect("a claim")
-            .expect("nobody else claims it");
-        let intake = claim.take(1000).await.expect("an intake");
+        let inbox = Inbox::open(&inner).await;
         let database = database(kind, &dir).await;
         let mut stage = Self {
             bus: TestBus::new(inner),
             database,
             workers: Vec::new(),
             settings,
-            _claim: claim,
-            intake,
+            inbox,
             _dir: dir,
         };
         stage.add_worker().await;
@@ -153,14 +139,7 @@ impl Stage {
 
     /// The next event that the router would get.
     pub(super) async fn event(&mut self) -> (Envelope, Inbound) {
-        let taken = timeout(PATIENCE, self.intake.next())
-            .await
-            .expect("an event in time")
-            .expect("an open lane");
-        self.intake.settle(&[taken.tag]).await.expect("settled");
-        let envelope = taken.envelope.expect("an envelope");
-        let event = Inbound::from_envelope(&envelope).expect("a known event");
-        (envelope, event)
+        self.inbox.event().await
     }
 
     pub(super) async fn message(&mut self) -> MessageReceived {
