@@ -345,7 +345,7 @@ pub enum Action {
     Read { provider_id: String },
 }
 
-/// What surrounds a part.
+/// What surrounds a part or an action.
 #[derive(Debug, Clone)]
 pub struct SendContext {
     pub message_id: MessageId,
@@ -354,7 +354,7 @@ pub struct SendContext {
     pub seq: i64,
     /// The provider's id of the message to answer; only on the first part.
     pub reply_to: Option<String>,
-    /// The same for every try of this part.
+    /// The same for every try.
     pub idempotency_key: String,
     /// Time left for this call.
     pub deadline: Duration,

@@ -55,6 +55,12 @@ impl InboundSink {
         self
     }
 
+    /// The same sink, which notes the media of messages that is still to be fetched, before it publishes them.
+    #[must_use]
+    pub fn with_fetches(self, fetches: Option<FetchQueue>) -> Self {
+        Self { fetches, ..self }
+    }
+
     /// Notes what the provider told about what it took, and tells how far the messages have come; `Ok` means that both
     /// are durable. A receipt of something that was never sent is no error.
     ///
@@ -83,12 +89,6 @@ impl InboundSink {
             })
             .collect();
         self.publish(events).await
-    }
-
-    /// The same sink, which notes the media of messages that is still to be fetched, before it publishes them.
-    #[must_use]
-    pub fn with_fetches(self, fetches: Option<FetchQueue>) -> Self {
-        Self { fetches, ..self }
     }
 
     /// The account whose events go in here.
@@ -205,8 +205,9 @@ impl InboundSink {
 
 /// The id of an event: the same for the same thing however often it is reported, another for anything else.
 ///
-/// Messages have the id of the message. Everything else is named by what it says and when it happened; only statuses
-/// leave the time out, since a repeated report of the same status is the same news.
+/// Messages have the id of the message. Everything else is named by what it says, and most of it by when it happened.
+/// Statuses, deletions and media leave the time out, since the same is the same news whenever it is told; so does what
+/// was read, which is named by how far.
 pub fn event_id(channel: &ChannelId, event: &Inbound) -> EventId {
     let channel = channel.as_str();
     let origin = event.origin();

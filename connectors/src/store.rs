@@ -1,5 +1,5 @@
-//! The connectors' own tables: ledger, mailbox. On PostgreSQL they may share a database with the router, whose
-//! tables they never read; a migration table of their own keeps the two apart.
+//! The connectors' own tables: ledger, channel log, media to fetch, and what single channels keep. On PostgreSQL they
+//! may share a database with the router, whose tables they never read; a migration table of their own keeps the two apart.
 
 use std::time::Duration;
 

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use sqlx::{Connection, Executor};
 use tempfile::TempDir;
+use tokio::time::timeout;
 use tributary_base::database::Database;
+use tributary_bus::{
+    Bus, Claim, EmbeddedBus, Envelope, Group, Intake, Lane, LaneSpec, message::Inbound,
+};
 
 use crate::ConnectorStore;
 
@@ -49,4 +53,44 @@ async fn fresh_postgres() -> String {
         .expect("a new database");
     let (base, _) = server.rsplit_once('/').expect("a URL with a database");
     format!("{base}/{name}")
+}
+
+/// What the router would get, where there is one inbound lane.
+pub(crate) struct Inbox {
+    intake: Box<dyn Intake>,
+    _claim: Box<dyn Claim>,
+}
+
+impl Inbox {
+    /// Claims the lane.
+    pub(crate) async fn open(bus: &EmbeddedBus) -> Self {
+        let lane = Lane::Inbound(0);
+        let spec = LaneSpec {
+            lane: lane.clone(),
+            filter: None,
+        };
+        bus.declare(&[spec]).await.expect("a lane");
+        let member = bus.join(&Group::Router).await.expect("a member");
+        let claim = member.claim(&lane).await.expect("a claim");
+        let mut claim = claim.expect("nobody else claims it");
+        Self {
+            intake: claim.take(1000).await.expect("an intake"),
+            _claim: claim,
+        }
+    }
+
+    /// The next event, which must come.
+    pub(crate) async fn event(&mut self) -> (Envelope, Inbound) {
+        let next = timeout(PATIENCE, self.next()).await;
+        next.expect("an event in time")
+    }
+
+    /// Waits for the next event.
+    pub(crate) async fn next(&mut self) -> (Envelope, Inbound) {
+        let taken = self.intake.next().await.expect("an open lane");
+        self.intake.settle(&[taken.tag]).await.expect("settled");
+        let envelope = taken.envelope.expect("an envelope");
+        let event = Inbound::from_envelope(&envelope).expect("a known event");
+        (envelope, event)
+    }
 }

@@ -31,7 +31,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Works until every handle is gone, or until `stop`; what has been noted by then is written.
+    /// Works until every handle is gone. After `stop` nothing waits for others any more, and nothing old is removed.
     pub(super) async fn run(self, mut waiting: mpsc::Receiver<Entry>, stop: CancellationToken) {
         let mut entries = Vec::with_capacity(BATCH);
         let mut tidy_at = Instant::now();

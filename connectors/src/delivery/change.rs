@@ -10,46 +10,150 @@ use tributary_bus::{
 };
 
 use super::{
-    Act, DeliveryHandler, fresh,
+    Act, DeliveryHandler, OfChannel, fresh,
     outcome::{Hold, Verdict},
     pause,
     report::Refused,
 };
 use crate::{Action, Support, render::render};
 
-/// A change of one message.
-struct Change<'a> {
-    work: &'a Work,
-    act: Act<'a>,
-    lease: &'a Lease,
-    message_id: MessageId,
-    to: &'a Address,
-    seq: i64,
-    kind: MessageChange,
+/// A delivery that changes one message.
+pub(super) trait Change: OfChannel {
+    const KIND: MessageChange;
+
+    /// The message, who has it, and `seq` of the delivery.
+    fn about(&self) -> (MessageId, &Address, i64);
+
+    /// What the connector is asked to do; `Ok(Err(_))` when that cannot be.
+    async fn action(&self, handler: &DeliveryHandler) -> Result<Result<Action, Failure>, Outcome>;
+}
+
+impl Change for DeliveryEdit {
+    const KIND: MessageChange = MessageChange::Edit;
+
+    fn about(&self) -> (MessageId, &Address, i64) {
+        (self.message_id, &self.to, self.seq)
+    }
+
+    async fn action(&self, handler: &DeliveryHandler) -> Result<Result<Action, Failure>, Outcome> {
+        let ids = handler.provider_ids(self.message_id, &self.provider_ids);
+        Ok(ids.await?.and_then(|ids| handler.edit_action(self, ids)))
+    }
+}
+
+impl Change for DeliveryDelete {
+    const KIND: MessageChange = MessageChange::Delete;
+
+    fn about(&self) -> (MessageId, &Address, i64) {
+        (self.message_id, &self.to, self.seq)
+    }
+
+    async fn action(&self, handler: &DeliveryHandler) -> Result<Result<Action, Failure>, Outcome> {
+        let ids = handler.provider_ids(self.message_id, &self.provider_ids);
+        let support = handler.account.connector.capabilities().delete;
+        Ok(ids.await?.and_then(|provider_ids| {
+            supported(support, "take messages back")?;
+            Ok(Action::Delete { provider_ids })
+        }))
+    }
+}
+
+impl Change for DeliveryReact {
+    const KIND: MessageChange = MessageChange::React;
+
+    fn about(&self) -> (MessageId, &Address, i64) {
+        (self.message_id, &self.to, self.seq)
+    }
+
+    async fn action(&self, handler: &DeliveryHandler) -> Result<Result<Action, Failure>, Outcome> {
+        let support = handler.account.connector.capabilities().react;
+        let can = supported(support, "react to messages");
+        Ok(can.map(|()| Action::React {
+            provider_id: self.provider_id.clone(),
+            reactions: self.reactions.clone(),
+        }))
+    }
 }
 
 impl DeliveryHandler {
-    pub(super) async fn edit(
+    /// Carries a change out, or tells why not.
+    pub(super) async fn change<D: Change>(
         &self,
         work: &Work,
         act: Act<'_>,
         lease: &Lease,
     ) -> Result<(), Outcome> {
-        let delivery: DeliveryEdit = self.read(&work.envelope)?;
-        let change = Change {
-            work,
-            act,
-            lease,
-            message_id: delivery.message_id,
-            to: &delivery.to,
-            seq: delivery.seq,
-            kind: MessageChange::Edit,
+        let delivery: D = self.read(&work.envelope)?;
+        let result = match (delivery.action(self).await?, act) {
+            (Err(failure), _) => Err(failure),
+            (Ok(_), Act::GiveUp(reason)) => Err(Failure {
+                code: FailureCode::Expired,
+                reason: reason.to_owned(),
+            }),
+            (Ok(action), Act::Go) => self.carry_out(&delivery, &action, work, lease).await?,
         };
-        let ids = self
-            .provider_ids(&change, delivery.provider_ids.clone())
-            .await?;
-        let action = ids.and_then(|ids| self.edit_action(&delivery, ids));
-        self.carry_out(change, action).await
+        let Err(failure) = result else {
+            return Ok(());
+        };
+        let (message_id, to, seq) = delivery.about();
+        let refused = Refused {
+            channel: self.account.sink.channel(),
+            to,
+            message_id,
+            change: D::KIND,
+            seq,
+            asked_at: work.envelope.time.trunc_subsecs(3),
+            failure,
+        };
+        self.publish(refused.events(), lease).await
+    }
+
+    /// Makes the call; `Ok(Err(_))` is for good.
+    async fn carry_out<D: Change>(
+        &self,
+        delivery: &D,
+        action: &Action,
+        work: &Work,
+        lease: &Lease,
+    ) -> Result<Result<(), Failure>, Outcome> {
+        let (message_id, to, seq) = delivery.about();
+        let pace = self.account.connector.pace();
+        let turn = self.turns.take(pace, to, Priority::Reply, work.attempt);
+        let _turn = turn.await?;
+        let ticket = self.admitted(to).await?;
+        fresh(lease)?;
+        let context = self.context(message_id, to, seq, work.envelope.id.to_string());
+        let call = self.account.connector.act(action, &context);
+        // It may be repeated, so nothing about it is left to a person.
+        match self.call(ticket, to, Hold::No, call).await {
+            Ok(()) => Ok(Ok(())),
+            Err(Verdict::Failed(failure)) => Ok(Err(failure)),
+            Err(Verdict::Again { outcome, .. }) => Err(outcome),
+        }
+    }
+
+    /// The ids of a message's parts: as the delivery names them, else as the ledger knows them.
+    async fn provider_ids(
+        &self,
+        message_id: MessageId,
+        named: &[String],
+    ) -> Result<Result<Vec<String>, Failure>, Outcome> {
+        if !named.is_empty() {
+            return Ok(Ok(named.to_vec()));
+        }
+        let rows = self
+            .ledger
+            .parts(&self.organization(), message_id)
+            .await
+            .map_err(|error| pause(error.to_string()))?;
+        let sent: Vec<String> = rows
+            .iter()
+            .filter_map(|row| row.provider_id().map(str::to_owned))
+            .collect();
+        if sent.is_empty() || sent.len() != rows.len() {
+            return Ok(Err(rejected("the message was not sent".to_owned())));
+        }
+        Ok(Ok(sent))
     }
 
     /// As many parts as there are messages in the channel, or nothing.
@@ -66,136 +170,6 @@ impl DeliveryHandler {
         }
         let parts = ids.into_iter().zip(rendered.parts).collect();
         Ok(Action::Edit { parts })
-    }
-
-    pub(super) async fn delete(
-        &self,
-        work: &Work,
-        act: Act<'_>,
-        lease: &Lease,
-    ) -> Result<(), Outcome> {
-        let delivery: DeliveryDelete = self.read(&work.envelope)?;
-        let change = Change {
-            work,
-            act,
-            lease,
-            message_id: delivery.message_id,
-            to: &delivery.to,
-            seq: delivery.seq,
-            kind: MessageChange::Delete,
-        };
-        let ids = self
-            .provider_ids(&change, delivery.provider_ids.clone())
-            .await?;
-        let action = ids.and_then(|provider_ids| {
-            supported(
-                self.account.connector.capabilities().delete,
-                "take messages back",
-            )?;
-            Ok(Action::Delete { provider_ids })
-        });
-        self.carry_out(change, action).await
-    }
-
-    pub(super) async fn react(
-        &self,
-        work: &Work,
-        act: Act<'_>,
-        lease: &Lease,
-    ) -> Result<(), Outcome> {
-        let delivery: DeliveryReact = self.read(&work.envelope)?;
-        let change = Change {
-            work,
-            act,
-            lease,
-            message_id: delivery.message_id,
-            to: &delivery.to,
-            seq: delivery.seq,
-            kind: MessageChange::React,
-        };
-        let can = supported(
-            self.account.connector.capabilities().react,
-            "react to messages",
-        );
-        let action = can.map(|()| Action::React {
-            provider_id: delivery.provider_id.clone(),
-            reactions: delivery.reactions.clone(),
-        });
-        self.carry_out(change, action).await
-    }
-
-    /// The ids of a message's parts: as the delivery names them, else as the ledger knows them.
-    async fn provider_ids(
-        &self,
-        change: &Change<'_>,
-        named: Vec<String>,
-    ) -> Result<Result<Vec<String>, Failure>, Outcome> {
-        if !named.is_empty() {
-            return Ok(Ok(named));
-        }
-        let rows = self
-            .ledger
-            .parts(&self.organization(), change.message_id)
-            .await
-            .map_err(|error| pause(error.to_string()))?;
-        let sent: Vec<String> = rows
-            .iter()
-            .filter_map(|row| row.provider_id().map(str::to_owned))
-            .collect();
-        if sent.is_empty() || sent.len() != rows.len() {
-            return Ok(Err(rejected("the message was not sent".to_owned())));
-        }
-        Ok(Ok(sent))
-    }
-
-    async fn carry_out(
-        &self,
-        change: Change<'_>,
-        action: Result<Action, Failure>,
-    ) -> Result<(), Outcome> {
-        let result = match (action, change.act) {
-            (Err(failure), _) => Err(failure),
-            (Ok(_), Act::GiveUp(reason)) => Err(Failure {
-                code: FailureCode::Expired,
-                reason: reason.to_owned(),
-            }),
-            (Ok(action), Act::Go) => self.change(&change, &action).await?,
-        };
-        let Err(failure) = result else {
-            return Ok(());
-        };
-        let refused = Refused {
-            channel: self.account.sink.channel(),
-            to: change.to,
-            message_id: change.message_id,
-            change: change.kind,
-            seq: change.seq,
-            asked_at: change.work.envelope.time.trunc_subsecs(3),
-            failure,
-        };
-        self.publish(refused.events(), change.lease).await
-    }
-
-    /// Makes the call; `Ok(Err(_))` is for good.
-    async fn change(
-        &self,
-        change: &Change<'_>,
-        action: &Action,
-    ) -> Result<Result<(), Failure>, Outcome> {
-        let (to, attempt) = (change.to, change.work.attempt);
-        let pace = self.account.connector.pace();
-        let _turn = self.turns.take(pace, to, Priority::Reply, attempt).await?;
-        let ticket = self.admitted(to).await?;
-        fresh(change.lease)?;
-        let key = change.work.envelope.id.to_string();
-        let context = self.context(change.message_id, to, change.seq, key);
-        let call = self.account.connector.act(action, &context);
-        // It may be repeated, so nothing about it is left to a person.
-        match self.call(ticket, to, Hold::No, call).await {
-            Ok(()) => Ok(Ok(())),
-            Err(Verdict::Failed(failure)) => Ok(Err(failure)),
-            Err(Verdict::Again { outcome, .. }) => Err(outcome),
-        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The circuit of an account: open while its provider is out of order.
 //!
-//! Several failures in a row without a success, of more than one recipient, open it: nothing is sent until a wait that
-//! grows from time to time is over. Then one delivery tries; when the provider answers it, the others follow a few at a
-//! time, and the circuit is closed once they have got through.
+//! Several failures in a row without a success open it; it takes more of them while all are of one recipient, and may be
+//! about what is sent there. Nothing is sent until a wait that grows from time to time is over. Then one delivery tries;
+//! when the provider answers it, the others follow a few at a time, and the circuit is closed once they have got through.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

@@ -148,9 +148,9 @@ impl DeliveryHandler {
     async fn one(&self, work: &Work, act: Act<'_>, lease: &Lease) -> Outcome {
         let done = match work.envelope.kind.as_str() {
             DeliverySend::TYPE => self.send_message(work, act, lease).await,
-            DeliveryEdit::TYPE => self.edit(work, act, lease).await,
-            DeliveryDelete::TYPE => self.delete(work, act, lease).await,
-            DeliveryReact::TYPE => self.react(work, act, lease).await,
+            DeliveryEdit::TYPE => self.change::<DeliveryEdit>(work, act, lease).await,
+            DeliveryDelete::TYPE => self.change::<DeliveryDelete>(work, act, lease).await,
+            DeliveryReact::TYPE => self.change::<DeliveryReact>(work, act, lease).await,
             DeliveryTyping::TYPE => self.typing(work, act, lease).await,
             DeliveryRead::TYPE => self.mark_read(work, act, lease).await,
             other => Err(Outcome::Dead {

@@ -8,12 +8,11 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use std::time::Duration;
 use tributary_bus::message::Media;
 use url::Url;
 
@@ -83,7 +82,7 @@ pub trait MediaAccess: Send + Sync {
     async fn remember(&self, media: &Media, kind: &str, handle: &str);
 }
 
-/// No media store: for tests and for `tributary check`.
+/// No media store: for tests of connectors.
 pub struct NoMedia;
 
 #[async_trait]

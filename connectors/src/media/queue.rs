@@ -175,7 +175,7 @@ impl FetchQueue {
         Ok(())
     }
 
-    /// Waits until this process has added something.
+    /// Waits until this process has released something.
     pub(crate) async fn woken(&self) {
         self.woken.notified().await;
     }

@@ -1,4 +1,5 @@
-//! The ingress: one HTTP server per connector process, for provider webhooks, widget visitors and the channels' files.
+//! The ingress: one HTTP server per connector process, for provider webhooks, visitors, media and the channels'
+//! files.
 //!
 //! The path names the account. A reply goes out only after the bus confirmed what the request brought.
 

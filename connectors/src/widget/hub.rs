@@ -1,7 +1,7 @@
 //! From the worker that put something into a mailbox to the worker that holds the visitor's connections.
 //!
-//! A process listens once to the notices of its bus, whatever the number of its widgets. A notice says where a mailbox
-//! ends now, never what is in it. A lost one does no harm: visitors ping, and each ping looks into the mailbox.
+//! A process listens once to the notices of its bus, whatever the number of its widgets. A notice says how far a
+//! mailbox has come, never what is in it. A lost one does no harm: visitors ping, and each ping looks into the mailbox.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,8 +1,9 @@
 //! The web widget: a script on any page, a WebSocket, and a mailbox.
 //!
-//! Supported: text both ways, anonymous visitors recognised by a signed token, several tabs, history, `delivered` and
-//! `read`, an allow-list of origins, limits. A channel whose provider is ourselves: what others keep at the provider is
-//! in the mailbox here, so sending is idempotent and never uncertain.
+//! Supported: text and media both ways, choices and cards, answers to a message, edits and deletions of ours, typing,
+//! `delivered` and `read`; anonymous visitors recognised by a signed token, several tabs, history, an allow-list of
+//! origins, limits. A channel whose provider is ourselves: what others keep at the provider is in the mailbox here, so
+//! sending is idempotent and never uncertain.
 
 mod actions;
 mod body;

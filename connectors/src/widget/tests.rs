@@ -2,6 +2,7 @@
 
 mod asset;
 mod browser;
+mod bus;
 mod changes;
 mod choices;
 mod doors;
@@ -11,3 +12,4 @@ mod replies;
 mod seen;
 mod stage;
 mod uploads;
+mod visitor;

@@ -15,10 +15,7 @@ use tributary_bus::{
 };
 use tributary_connectors::{Connector, Context, InboundSink, registry};
 
-use crate::{
-    stands::Stand,
-    world::{database, settings},
-};
+use crate::{stands::Stand, support::database, world::settings};
 
 pub struct Bare {
     pub connector: Arc<dyn Connector>,

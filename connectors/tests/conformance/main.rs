@@ -9,8 +9,8 @@
 //! | `cases/actions.rs` | edits, deletions, reactions, typing and reading, as claimed |
 //! | `cases/privacy.rs` | secrets, texts and addresses stay where they belong; nothing leaves the host |
 //!
-//! All of it runs on the harness as it is in a fleet (`world.rs`): ingress server, lane runner on the embedded bus, ledger on
-//! SQLite. Only the mutated payloads go to the connector itself (`bare.rs`).
+//! All of it runs on the harness as it is in a fleet (`world.rs`, on `../support/`): ingress server, lane runner on the
+//! embedded bus, ledger on SQLite. Only the mutated payloads go to the connector itself (`bare.rs`).
 //!
 //! # How a new channel joins
 //! 1. Write its simulator in `tests/simulators` and its stand in `stands/<kind>.rs`: an implementation of
@@ -28,6 +28,8 @@ mod bare;
 mod cases;
 mod mutate;
 mod stands;
+#[path = "../support/mod.rs"]
+mod support;
 mod watch;
 mod world;
 

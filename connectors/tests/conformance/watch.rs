@@ -2,66 +2,27 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
     net::IpAddr,
     panic,
     sync::{
-        Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError,
+        Arc, Mutex, Once, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
 };
 
-use tracing_subscriber::fmt::MakeWriter;
 use tributary_base::telemetry::log_filter;
+
+use crate::support::{Log, lock};
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// Keeps everything that is logged by this process.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        lock(&self.0).extend_from_slice(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-fn log() -> &'static Log {
-    static LOG: OnceLock<Log> = OnceLock::new();
-    LOG.get_or_init(|| {
-        let log = Log::default();
-        tracing_subscriber::fmt()
-            .with_env_filter(log_filter("trace").expect("a filter"))
-            .with_ansi(false)
-            .with_writer(log.clone())
-            .init();
-        log
-    })
-}
-
 /// Keeps all log lines from now on: what a process logs with the filter `trace`.
-pub fn listen() {
-    log();
-}
-
-/// Everything logged since [`listen`].
-pub fn logged() -> String {
-    String::from_utf8_lossy(&lock(&log().0)).into_owned()
+pub fn log() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    LOG.get_or_init(|| Log::listen(log_filter("trace").expect("a filter")))
 }
 
 /// Counts panics from now on: also those of tasks that nobody waits for.
@@ -79,10 +40,6 @@ pub fn count_panics() {
 /// How many tasks have panicked.
 pub fn panics() -> usize {
     PANICS.load(Ordering::Acquire)
-}
-
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The connections of this process, looked at every few milliseconds.

@@ -1,62 +1,40 @@
 //! A connector process as it runs in a fleet: ingress, lane runner, ledger on SQLite, embedded bus. On the one side a
 //! [`Stand`], on the other what the router would have got.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use chrono::Utc;
 use futures::{StreamExt, stream};
-use serde::Serialize;
-use serde_json::Map;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tributary_base::{
-    database::Database,
-    media::{self, Home},
-};
+use tokio::net::TcpListener;
+use tributary_base::media::{self, Home};
 use tributary_bus::{
-    Address, Bus, ChannelId, ConversationId, Destination, EmbeddedBus, Envelope, EventId, Group,
-    Lane, LaneSpec, MessageId, OrganizationId, Payload, Publication, Workers,
-    message::{Content, DeliverySend, Inbound, Media, MessageStatus, Priority, Status},
+    Address, Envelope, EventId, MessageId, Payload,
+    message::{Content, Inbound, Media, MessageStatus, Status},
 };
 use tributary_config::{Settings, load_text};
-use tributary_connectors::{
-    Account, Accounts, ChannelLog, ConnectorAttendant, ConnectorStore, Ledger, MediaShelf,
-    MediaStream, registry, server::serve_ingress,
-};
+use tributary_connectors::{Account, Accounts, ConnectorStore, MediaShelf, MediaStream, registry};
 
 use crate::{
     stands::Stand,
-    watch::{self, lock},
+    support::{Process, Router, Running, database, delivery, look},
+    watch,
 };
 
-/// How long anything in these tests may take.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one provider call may take.
 pub const SEND_DEADLINE: Duration = Duration::from_secs(1);
 const LANES: u16 = 2;
 /// Signs links to media.
 pub const MEDIA_KEY: &str = "unmistakable-media-key-0123456789abcdef";
 
-/// What the router would have got.
-type Events = Arc<Mutex<Vec<(Envelope, Inbound)>>>;
-
 pub struct World<S> {
     pub stand: S,
     pub store: ConnectorStore,
     shelf: MediaShelf,
-    bus: Arc<EmbeddedBus>,
-    events: Events,
+    router: Router,
     accounts: Arc<Accounts>,
+    process: Running,
     dir: TempDir,
-    stop: CancellationToken,
-    tasks: Vec<JoinHandle<()>>,
-    _stopped: DropGuard,
 }
 
 /// The whole config; `extra` are further settings of the account.
@@ -74,16 +52,6 @@ pub fn settings<S: Stand>(stand: &S, public_url: &str, extra: &str) -> Settings 
         stand.settings(),
     );
     load_text("test", &text, &[]).expect("right settings")
-}
-
-/// The connectors' database in a folder, with all tables.
-pub async fn database(dir: &Path) -> Database {
-    let database = Database::sqlite(&dir.join("connectors.db"))
-        .await
-        .expect("a database");
-    let store = ConnectorStore::new(database.clone());
-    store.migrate().await.expect("the schema fits");
-    database
 }
 
 impl<S: Stand> World<S> {
@@ -108,46 +76,20 @@ impl<S: Stand> World<S> {
         let media = media::open(&settings, Home::Alone, Some(address)).await;
         let media = media.expect("a media store").expect("it is a folder");
         let shelf = MediaShelf::new(media.clone(), "acme", &settings);
-        let bus = EmbeddedBus::open(&dir.path().join("bus.db"))
-            .await
-            .expect("a bus");
-        let stop = CancellationToken::new();
-        let events = Events::default();
-        for lane in 0..LANES {
-            route(&bus, Lane::Inbound(lane), Arc::clone(&events), stop.clone()).await;
-        }
+        let router = Router::start(dir.path(), LANES).await;
         let store = ConnectorStore::new(database(dir.path()).await).with_media(Some(media));
-        let shared: Arc<dyn Bus> = Arc::clone(&bus) as Arc<dyn Bus>;
-        let ledger = Ledger::start(store.database().clone(), &settings, stop.clone()).await;
-        let ledger = Arc::new(ledger.expect("a ledger"));
-        let accounts = Accounts::build(&settings, Some(S::KIND), &store, &shared, &ledger);
-        let accounts = Arc::new(accounts.expect("right settings"));
-        let log = ChannelLog::start(store.database().clone(), &settings, stop.clone());
-        let attendant = ConnectorAttendant::new(Arc::clone(&accounts), ledger, &settings);
-        let attendant = Arc::new(attendant.with_log(log));
-        let workers = workers::<S>(shared, &accounts, attendant, &settings);
-        let (stopping, serving) = (stop.clone(), stop.clone());
-        let answering = Arc::clone(&accounts);
-        let tasks = vec![
-            tokio::spawn(async move { workers.run(stopping).await }),
-            tokio::spawn(async move {
-                serve_ingress(listener, answering, settings, serving)
-                    .await
-                    .expect("the ingress serves");
-            }),
-        ];
+        let process = Process::new(S::KIND, settings, &store, router.bus()).await;
+        let accounts = Arc::clone(&process.accounts);
+        let process = process.run(listener);
         stand.opened(address).await;
         Self {
             stand,
             store,
             shelf,
-            bus,
-            events,
+            router,
             accounts,
+            process,
             dir,
-            _stopped: stop.clone().drop_guard(),
-            stop,
-            tasks,
         }
     }
 
@@ -173,75 +115,31 @@ impl<S: Stand> World<S> {
 
     /// Puts a reply into the delivery lane, as the router does.
     pub async fn send(&self, to: &Address, content: Content) -> MessageId {
-        let delivery = DeliverySend {
-            conversation_id: ConversationId::generate(),
-            channel_id: ChannelId::from("shop"),
-            to: to.clone(),
-            seq: 1,
-            message_id: MessageId::generate(),
-            content,
-            reply_to: None,
-            created_at: Utc::now(),
-            priority: Priority::default(),
-            extra: Map::new(),
-        };
+        let delivery = delivery("shop", to, content);
         self.deliver(delivery.message_id.into(), &delivery).await;
         delivery.message_id
     }
 
     /// Puts any delivery into the lane.
-    pub async fn deliver<P: Payload + Serialize>(&self, id: EventId, delivery: &P) {
-        let lane = Lane::Delivery(ChannelId::from("shop"));
-        let spec = LaneSpec {
-            lane: lane.clone(),
-            filter: None,
-        };
-        self.bus.declare(&[spec]).await.expect("a lane");
-        let envelope = Envelope::wrap(
-            id,
-            "/router".to_owned(),
-            OrganizationId::from("acme"),
-            None,
-            delivery,
-        );
-        let publication = Publication {
-            to: Destination::Lane(lane),
-            envelope: envelope.and_then(|e| e.seal()).expect("an envelope"),
-        };
-        for result in self.bus.publish(vec![publication]).await {
-            result.expect("published");
-        }
+    pub async fn deliver<P: Payload>(&self, id: EventId, delivery: &P) {
+        self.router.deliver("shop", id, delivery).await;
     }
 
     /// Everything that has come so far.
     pub fn events(&self) -> Vec<(Envelope, Inbound)> {
-        lock(&self.events).clone()
+        self.router.events()
     }
 
     /// What has come so far, as far as it is wanted.
     pub fn all<T>(&self, wanted: impl Fn(&Inbound) -> Option<T>) -> Vec<T> {
-        let events = lock(&self.events);
-        events
-            .iter()
-            .filter_map(|(_, event)| wanted(event))
-            .collect()
+        self.router.all(wanted)
     }
 
     /// Looks until there is something to see.
-    pub async fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-        let since = Instant::now();
-        loop {
-            if let Some(found) = look() {
-                return found;
-            }
-            assert!(
-                since.elapsed() < PATIENCE,
-                "{}: no {what}; events: {:?}",
-                S::KIND,
-                self.events()
-            );
-            sleep(Duration::from_millis(10)).await;
-        }
+    pub async fn until<T>(&self, what: &str, see: impl FnMut() -> Option<T>) -> T {
+        look(see)
+            .await
+            .unwrap_or_else(|| panic!("{}: no {what}; events: {:?}", S::KIND, self.events()))
     }
 
     /// What became of a message in the end, as far as the provider's answer tells.
@@ -259,74 +157,15 @@ impl<S: Stand> World<S> {
     }
 
     /// The invariant at the end: nothing is left in the lane, nothing is dead, no task has panicked. Then it stops.
-    pub async fn ends_well(mut self) {
+    pub async fn ends_well(self) {
         self.is_settled().await;
-        self.stop.cancel();
-        for task in self.tasks.drain(..) {
-            task.await.expect("it ends well");
-        }
+        self.process.stop().await;
         assert_eq!(watch::panics(), 0, "{}: a task has panicked", S::KIND);
     }
 
     pub async fn is_settled(&self) {
-        let lane = Lane::Delivery(ChannelId::from("shop"));
-        let since = Instant::now();
-        loop {
-            let waiting = self.bus.depth(&lane).await.unwrap_or_default();
-            if waiting == 0 {
-                break;
-            }
-            assert!(since.elapsed() < PATIENCE, "{waiting} deliveries are left");
-            sleep(Duration::from_millis(10)).await;
-        }
-        let dead = self.bus.dead(10).await.expect("the dead letters");
-        assert!(dead.is_empty(), "{}: {dead:?}", S::KIND);
+        self.router.is_settled("shop").await;
     }
-}
-
-fn workers<S: Stand>(
-    bus: Arc<dyn Bus>,
-    accounts: &Arc<Accounts>,
-    attendant: Arc<ConnectorAttendant>,
-    settings: &Settings,
-) -> Workers {
-    let (_, lanes) = tokio::sync::watch::channel(accounts.lanes());
-    Workers {
-        bus,
-        group: Group::Connector(S::KIND.to_owned()),
-        lanes,
-        attendant,
-        policy: ConnectorAttendant::policy(settings),
-        claim_interval: settings.lanes.claim_interval,
-        drain_deadline: settings.shutdown.deadline,
-    }
-}
-
-/// Takes everything out of an inbound lane, until `stop`.
-async fn route(bus: &Arc<EmbeddedBus>, lane: Lane, events: Events, stop: CancellationToken) {
-    let spec = LaneSpec {
-        lane: lane.clone(),
-        filter: None,
-    };
-    bus.declare(&[spec]).await.expect("a lane");
-    let member = bus.join(&Group::Router).await.expect("a member");
-    let claim = member.claim(&lane).await.expect("a claim");
-    let mut claim = claim.expect("nobody else claims it");
-    let mut intake = claim.take(1000).await.expect("an intake");
-    tokio::spawn(async move {
-        loop {
-            let taken = tokio::select! {
-                () = stop.cancelled() => break,
-                taken = intake.next() => taken,
-            };
-            let Ok(taken) = taken else { break };
-            let envelope = taken.envelope.expect("an envelope");
-            let event = Inbound::from_envelope(&envelope).expect("a known event");
-            lock(&events).push((envelope, event));
-            intake.settle(&[taken.tag]).await.expect("settled");
-        }
-        drop((member, claim));
-    });
 }
 
 /// The kinds there are, for the test that none is forgotten.

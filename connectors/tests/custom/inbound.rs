@@ -5,7 +5,7 @@ use tributary_base::media::Slice;
 use tributary_bus::message::{Content, Inbound, MediaState};
 use tributary_simulators::custom::{Forged, fresh_secret};
 
-use crate::stage::{Stage, event, lock, text};
+use crate::stage::{Stage, event, text};
 
 /// A picture of one pixel.
 const GIF: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00!\xf9\x04\x00\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
@@ -34,7 +34,7 @@ async fn only_what_is_signed_gets_in() {
         let reply = stage.system.post(&url, body.clone(), Forged::No).await;
         assert_eq!(reply.expect("an answer").status, 404, "{path}");
     }
-    assert!(lock(&stage.events).is_empty());
+    assert!(stage.router.events().is_empty());
     let url = format!("{}/messages", stage.account);
     let reply = stage.system.post(&url, body, Forged::Old(200)).await;
     assert_eq!(reply.expect("an answer").status, 200);
@@ -91,11 +91,11 @@ async fn what_comes_twice_or_late_is_the_same_event() {
     assert!(replies.iter().all(|reply| reply.status == 200));
     stage
         .until("all events", || {
-            (lock(&stage.events).len() == events.len() * 4).then_some(())
+            (stage.router.events().len() == events.len() * 4).then_some(())
         })
         .await;
-    let ids: std::collections::BTreeSet<_> =
-        lock(&stage.events).iter().map(|(id, _)| *id).collect();
+    let told = stage.router.events();
+    let ids: std::collections::BTreeSet<_> = told.iter().map(|(envelope, _)| envelope.id).collect();
     assert_eq!(
         ids.len(),
         events.len(),
@@ -129,7 +129,7 @@ async fn a_bad_event_keeps_its_whole_request_out() {
             .as_str()
             .is_some_and(|error| error.contains("EOF"))
     );
-    assert!(lock(&stage.events).is_empty());
+    assert!(stage.router.events().is_empty());
     let reply = stage.system.send_events(&stage.account, &events[..1]).await;
     assert_eq!(reply.expect("an answer").body, json!({"accepted": 1}));
     stage.received(1).await;

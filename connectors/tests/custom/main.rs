@@ -4,3 +4,5 @@ mod inbound;
 mod outbound;
 mod secrets;
 mod stage;
+#[path = "../support/mod.rs"]
+mod support;

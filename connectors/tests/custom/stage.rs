@@ -1,48 +1,35 @@
 //! A connector process on the embedded bus, a system on the one side and a stand-in for the router on the other.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use chrono::Utc;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::sleep};
-use tokio_util::sync::CancellationToken;
-use tributary_base::{
-    database::Database,
-    media::{Home, MediaService, open},
-};
+use tokio::{net::TcpListener, time::sleep};
+use tributary_base::media::{Home, MediaService, open};
 use tributary_bus::{
-    Address, Bus, ChannelId, ConversationId, Destination, EmbeddedBus, Envelope, EventId, Group,
-    Lane, LaneSpec, MessageId, OrganizationId, Payload, Publication, Workers,
-    message::{Content, DeliverySend, Inbound, MessageReceived, MessageStatus, Priority, Status},
+    Address, EventId, MessageId, OrganizationId, Payload,
+    message::{Content, Inbound, MessageReceived, MessageStatus, Status},
 };
 use tributary_config::{Settings, load_text};
-use tributary_connectors::{
-    Accounts, ChannelLog, ConnectorAttendant, ConnectorStore, Ledger, LoggedCall, calls_of,
-    server::serve_ingress,
-};
+use tributary_connectors::{ConnectorStore, LoggedCall, calls_of};
 use tributary_simulators::custom::CustomSystem;
 
-/// How long anything in these tests may take.
-pub const PATIENCE: Duration = Duration::from_secs(30);
-pub const CONTACT: &str = "client-5550009876";
+use crate::support::{PATIENCE, Process, Router, Running, database, delivery, look};
 
-/// What the router would have got.
-pub type Events = Arc<Mutex<Vec<(EventId, Inbound)>>>;
+pub const CONTACT: &str = "client-5550009876";
 
 pub struct Stage {
     pub system: CustomSystem,
-    pub bus: Arc<EmbeddedBus>,
-    pub events: Events,
+    pub router: Router,
     pub media: MediaService,
     /// `http://127.0.0.1:<port>/channels/crm`
     pub account: String,
     store: ConnectorStore,
-    stop: CancellationToken,
-    tasks: Vec<JoinHandle<()>>,
+    process: Running,
     _dir: TempDir,
 }
 
@@ -51,61 +38,22 @@ impl Stage {
     pub async fn new(extra: &str) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let bus = EmbeddedBus::open(&dir.path().join("bus.db"))
-            .await
-            .expect("a bus");
-        let stop = CancellationToken::new();
-        let events = Events::default();
-        route(&bus, Arc::clone(&events), stop.clone()).await;
+        let router = Router::start(dir.path(), 1).await;
         let system = CustomSystem::start().await.expect("a simulator");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let settings = Arc::new(settings(&dir, &system, &format!("http://{address}"), extra));
         let opened = open(&settings, Home::Alone, Some(address)).await;
         let media = opened.expect("a store").expect("media is kept");
-        let database = Database::sqlite(&dir.path().join("connectors.db"))
-            .await
-            .expect("a database");
-        let store = ConnectorStore::new(database.clone()).with_media(Some(media.clone()));
-        store.migrate().await.expect("the schema fits");
-        let anybody: Arc<dyn Bus> = Arc::clone(&bus) as Arc<dyn Bus>;
-        let ledger = Ledger::start(database.clone(), &settings, stop.clone())
-            .await
-            .expect("a ledger");
-        let ledger = Arc::new(ledger);
-        let accounts = Accounts::build(&settings, Some("custom"), &store, &anybody, &ledger);
-        let accounts = Arc::new(accounts.expect("right settings"));
-        let log = ChannelLog::start(database, &settings, stop.clone());
-        let attendant =
-            ConnectorAttendant::new(Arc::clone(&accounts), ledger, &settings).with_log(log);
-        let (_lanes, lanes) = watch::channel(accounts.lanes());
-        let workers = Workers {
-            bus: anybody,
-            group: Group::Connector("custom".to_owned()),
-            lanes,
-            attendant: Arc::new(attendant),
-            policy: ConnectorAttendant::policy(&settings),
-            claim_interval: settings.lanes.claim_interval,
-            drain_deadline: settings.shutdown.deadline,
-        };
-        let (stopping, serving) = (stop.clone(), stop.clone());
-        let tasks = vec![
-            tokio::spawn(async move { workers.run(stopping).await }),
-            tokio::spawn(async move {
-                serve_ingress(listener, accounts, settings, serving)
-                    .await
-                    .expect("the ingress serves");
-            }),
-        ];
+        let store = ConnectorStore::new(database(dir.path()).await).with_media(Some(media.clone()));
+        let process = Process::new("custom", settings, &store, router.bus()).await;
         Self {
             account: format!("http://{address}/channels/crm"),
             system,
-            bus,
-            events,
+            router,
             media,
             store,
-            stop,
-            tasks,
+            process: process.run(listener),
             _dir: dir,
         }
     }
@@ -116,55 +64,24 @@ impl Stage {
     }
 
     pub async fn reply_with(&self, content: Content) -> MessageId {
-        let delivery = DeliverySend {
-            conversation_id: ConversationId::generate(),
-            channel_id: ChannelId::from("crm"),
-            to: Address::from(CONTACT),
-            seq: 1,
-            message_id: MessageId::generate(),
-            content,
-            reply_to: None,
-            created_at: Utc::now(),
-            priority: Priority::default(),
-            extra: Map::new(),
-        };
+        let delivery = delivery("crm", &Address::from(CONTACT), content);
         self.deliver(delivery.message_id.into(), &delivery).await;
         delivery.message_id
     }
 
     pub async fn deliver<P: Payload>(&self, id: EventId, delivery: &P) {
-        let lane = Lane::Delivery(ChannelId::from("crm"));
-        let spec = LaneSpec {
-            lane: lane.clone(),
-            filter: None,
-        };
-        self.bus.declare(&[spec]).await.expect("a lane");
-        let organization = OrganizationId::from("acme");
-        let envelope = Envelope::wrap(id, "/router".to_owned(), organization, None, delivery);
-        let publication = Publication {
-            to: Destination::Lane(lane),
-            envelope: envelope.and_then(|e| e.seal()).expect("an envelope"),
-        };
-        for result in self.bus.publish(vec![publication]).await {
-            result.expect("published");
-        }
+        self.router.deliver("crm", id, delivery).await;
     }
 
     /// Looks until there is something to see.
-    pub async fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(found) = look() {
-                return found;
-            }
-            assert!(
-                Instant::now() < deadline,
+    pub async fn until<T>(&self, what: &str, see: impl FnMut() -> Option<T>) -> T {
+        look(see).await.unwrap_or_else(|| {
+            panic!(
                 "no {what}; events: {:?}, system: {}",
-                *lock(&self.events),
+                self.router.events(),
                 self.system.look(ToString::to_string)
-            );
-            sleep(Duration::from_millis(10)).await;
-        }
+            )
+        })
     }
 
     /// The last status of a message, when it is this.
@@ -182,10 +99,7 @@ impl Stage {
 
     /// What has come so far, as far as it is wanted.
     pub fn all<T>(&self, wanted: impl Fn(&Inbound) -> Option<T>) -> Vec<T> {
-        lock(&self.events)
-            .iter()
-            .filter_map(|(_, event)| wanted(event))
-            .collect()
+        self.router.all(wanted)
     }
 
     pub fn messages(&self) -> Vec<MessageReceived> {
@@ -224,22 +138,8 @@ impl Stage {
 
     /// Stops all; the invariant at the end of each test: nothing is left anywhere.
     pub async fn ends_settled(self) {
-        let lane = Lane::Delivery(ChannelId::from("crm"));
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let waiting = self.bus.depth(&lane).await.expect("a depth");
-            if waiting == 0 {
-                break;
-            }
-            assert!(Instant::now() < deadline, "{waiting} deliveries are left");
-            sleep(Duration::from_millis(10)).await;
-        }
-        let dead = self.bus.dead(10).await.expect("the dead letters");
-        assert!(dead.is_empty(), "{dead:?}");
-        self.stop.cancel();
-        for task in self.tasks {
-            task.await.expect("it ends well");
-        }
+        self.router.is_settled("crm").await;
+        self.process.stop().await;
     }
 }
 
@@ -258,38 +158,6 @@ fn settings(dir: &TempDir, system: &CustomSystem, public_url: &str, extra: &str)
         system.secret(),
     );
     load_text("test", &text, &[]).expect("right settings")
-}
-
-/// Takes everything out of the inbound lane, until `stop`.
-async fn route(bus: &Arc<EmbeddedBus>, events: Events, stop: CancellationToken) {
-    let lane = Lane::Inbound(0);
-    let spec = LaneSpec {
-        lane: lane.clone(),
-        filter: None,
-    };
-    bus.declare(&[spec]).await.expect("a lane");
-    let member = bus.join(&Group::Router).await.expect("a member");
-    let claim = member.claim(&lane).await.expect("a claim");
-    let mut claim = claim.expect("nobody else claims it");
-    let mut intake = claim.take(1000).await.expect("an intake");
-    tokio::spawn(async move {
-        loop {
-            let taken = tokio::select! {
-                () = stop.cancelled() => break,
-                taken = intake.next() => taken,
-            };
-            let Ok(taken) = taken else { break };
-            let envelope = taken.envelope.expect("an envelope");
-            let event = Inbound::from_envelope(&envelope).expect("a known event");
-            lock(&events).push((envelope.id, event));
-            intake.settle(&[taken.tag]).await.expect("settled");
-        }
-        drop((member, claim));
-    });
-}
-
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An event of the contact.

@@ -13,7 +13,7 @@ use tributary_simulators::{
 
 use crate::{
     direct::{Direct, captioned},
-    stage::lock,
+    support::lock,
 };
 
 const OLENA: i64 = 5_550_001_111;

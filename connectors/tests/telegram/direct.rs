@@ -10,20 +10,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use tempfile::TempDir;
-use tributary_base::database::Database;
 use tributary_bus::{
     Address, MessageId,
     message::{Content, Inbound, Media, MediaContent, Raw, Text},
 };
 use tributary_config::load_text;
 use tributary_connectors::{
-    Action, Call, CallLog, CallSink, Connector, ConnectorStore, Context, FetchError, MediaAccess,
-    MediaStream, Part, Receipt, SendContext, SendError, registry,
+    Action, Call, CallLog, CallSink, Connector, Context, FetchError, MediaAccess, MediaStream,
+    Part, Receipt, SendContext, SendError, registry,
 };
 use tributary_simulators::telegram::{Options, TelegramSimulator};
 use url::Url;
 
-use crate::stage::lock;
+use crate::support::{database, lock};
 
 pub struct Direct {
     pub telegram: TelegramSimulator,
@@ -132,15 +131,10 @@ impl Direct {
         );
         let settings = Arc::new(load_text("test", &text, &[]).expect("right settings"));
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let database = Database::sqlite(&dir.path().join("connectors.db"))
-            .await
-            .expect("a database");
-        let store = ConnectorStore::new(database.clone());
-        store.migrate().await.expect("the schema fits");
         let context = Context {
             channel: settings.channels["shop"].clone(),
             settings,
-            database: Some(database),
+            database: Some(database(dir.path()).await),
             bus: None,
             public_url: None,
             media: None,

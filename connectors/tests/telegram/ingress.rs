@@ -8,9 +8,12 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tributary_bus::{Bus, message::Inbound};
+use tributary_bus::message::Inbound;
 
-use crate::stage::{PATIENCE, Stage, Way, Worker, words};
+use crate::{
+    stage::{Stage, Way, Worker, words},
+    support::PATIENCE,
+};
 
 const SECRET: &str = "s3cr3t_Token-acc7";
 const EXTRA: &str = "secret_token = 's3cr3t_Token-acc7'";
@@ -83,7 +86,7 @@ async fn only_what_telegram_signed_gets_in() {
 async fn without_a_bus_the_provider_is_asked_to_come_again() {
     let stage = Stage::new(EXTRA).await;
     let worker = stage.worker(Way::Webhook).await;
-    stage.bus.close().await;
+    stage.router.bus().close().await;
     let began = Instant::now();
     let response = post(
         &worker,

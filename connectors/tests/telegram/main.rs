@@ -8,5 +8,7 @@ mod outbound;
 mod rooms;
 mod secrets;
 mod stage;
+#[path = "../support/mod.rs"]
+mod support;
 mod updates;
 mod ways;

@@ -2,18 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use serde_json::{Map, json};
 use tributary_bus::{
-    Address, ChannelId, ConversationId, MessageId,
-    message::{Content, DeliverySend, Entity, EntityKind, FailureCode, Priority, Status, Text},
+    Address,
+    message::{Content, DeliverySend, Entity, EntityKind, FailureCode, Status, Text},
 };
 use tributary_simulators::{
     script::Times,
     telegram::{CallAction, CallMatch, Misbehave, When},
 };
 
-use crate::stage::{PATIENCE, Stage, Way, words};
+use crate::{
+    stage::{Stage, Way, Worker, words},
+    support::{PATIENCE, delivery},
+};
 
 const OLENA: i64 = 5_550_001_111;
 
@@ -21,7 +23,7 @@ fn once(action: CallAction) -> Misbehave {
     Misbehave::on(CallMatch::method("sendMessage"), Times::Count(1), action)
 }
 
-async fn started(extra: &str) -> (Stage, crate::stage::Worker) {
+async fn started(extra: &str) -> (Stage, Worker) {
     let stage = Stage::new(extra).await;
     let worker = stage.worker(Way::Polling).await;
     stage.telegram.user(OLENA).starts(None);
@@ -56,25 +58,18 @@ async fn formatting_and_answers_arrive() {
     let olena = stage.telegram.user(OLENA);
     olena.says("Is it ready?");
     let asked = stage.messages(2).await.remove(1);
-    let delivery = DeliverySend {
-        conversation_id: ConversationId::generate(),
-        channel_id: ChannelId::from("shop"),
-        to: asked.origin.address.clone(),
-        seq: 1,
-        message_id: MessageId::generate(),
-        content: Content::Text(Text {
-            text: "😀 Yes".to_owned(),
-            entities: vec![Entity {
-                offset: 2,
-                length: 3,
-                kind: EntityKind::Bold,
-            }],
-            extra: Map::new(),
-        }),
-        reply_to: Some(asked.provider_id.clone()),
-        created_at: Utc::now(),
-        priority: Priority::default(),
+    let content = Content::Text(Text {
+        text: "😀 Yes".to_owned(),
+        entities: vec![Entity {
+            offset: 2,
+            length: 3,
+            kind: EntityKind::Bold,
+        }],
         extra: Map::new(),
+    });
+    let delivery = DeliverySend {
+        reply_to: Some(asked.provider_id.clone()),
+        ..delivery("shop", &asked.origin.address, content)
     };
     stage.deliver(&delivery).await;
     stage.status(delivery.message_id).await;
@@ -252,26 +247,16 @@ async fn what_telegram_asks_for_is_mended_at_once() {
         parameters: None,
     };
     stage.telegram.misbehave(once(refusal));
-    let delivery = DeliverySend {
-        conversation_id: ConversationId::generate(),
-        channel_id: ChannelId::from("shop"),
-        to: Address(OLENA.to_string()),
-        seq: 1,
-        message_id: MessageId::generate(),
-        content: Content::Text(Text {
-            text: "bold".to_owned(),
-            entities: vec![Entity {
-                offset: 0,
-                length: 4,
-                kind: EntityKind::Bold,
-            }],
-            extra: Map::new(),
-        }),
-        reply_to: None,
-        created_at: Utc::now(),
-        priority: Priority::default(),
+    let content = Content::Text(Text {
+        text: "bold".to_owned(),
+        entities: vec![Entity {
+            offset: 0,
+            length: 4,
+            kind: EntityKind::Bold,
+        }],
         extra: Map::new(),
-    };
+    });
+    let delivery = delivery("shop", &Address(OLENA.to_string()), content);
     stage.deliver(&delivery).await;
     assert_eq!(stage.status(delivery.message_id).await.status, Status::Sent);
     let sent = stage.telegram.sent_to(OLENA).remove(0);

@@ -7,7 +7,10 @@ use tributary_simulators::{
     telegram::{CallAction, CallMatch, DeliveryAction, DeliveryMatch, Misbehave},
 };
 
-use crate::stage::{PATIENCE, Stage, Way, lock, words};
+use crate::{
+    stage::{Stage, Way, words},
+    support::PATIENCE,
+};
 
 const OLENA: i64 = 5_550_001_111;
 
@@ -127,7 +130,9 @@ async fn repeated_updates_have_the_same_ids() {
             })
             .await;
     }
-    let mut ids: Vec<_> = lock(&stage.events)
+    let mut ids: Vec<_> = stage
+        .router
+        .events()
         .iter()
         .filter(|(_, event)| matches!(event, Inbound::Received(_)))
         .map(|(envelope, _)| envelope.id)

@@ -1,14 +1,10 @@
 //! How the ways in fare, several bots at once, and changes that come over the lane.
 
-use chrono::Utc;
 use reqwest::StatusCode;
 use serde_json::Map;
 use tributary_bus::{
     Address, ChannelId, ConversationId, MessageId,
-    message::{
-        Content, DeliveryDelete, DeliveryEdit, DeliveryReact, DeliverySend, DeliveryTyping,
-        Inbound, Priority,
-    },
+    message::{Content, DeliveryDelete, DeliveryEdit, DeliveryReact, DeliveryTyping, Inbound},
 };
 use tributary_simulators::{
     script::Times,
@@ -18,7 +14,10 @@ use tributary_simulators::{
     },
 };
 
-use crate::stage::{PATIENCE, Stage, Way, words};
+use crate::{
+    stage::{Stage, Way, words},
+    support::{PATIENCE, delivery},
+};
 
 const OLENA: i64 = 5_550_001_111;
 const TO: &str = "5550001111";
@@ -166,18 +165,8 @@ async fn a_worker_has_several_bots() {
         said,
         expected.map(|(channel, text)| (channel.to_owned(), text.to_owned()))
     );
-    let delivery = DeliverySend {
-        conversation_id: ConversationId::generate(),
-        channel_id: ChannelId::from("second"),
-        to: Address::from(TO),
-        seq: 1,
-        message_id: MessageId::generate(),
-        content: Content::text("from the second"),
-        reply_to: None,
-        created_at: Utc::now(),
-        priority: Priority::default(),
-        extra: Map::new(),
-    };
+    let content = Content::text("from the second");
+    let delivery = delivery("second", &Address::from(TO), content);
     stage
         .put("second", delivery.message_id.into(), &delivery)
         .await;

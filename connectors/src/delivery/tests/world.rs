@@ -12,12 +12,12 @@ use std::{
 use async_trait::async_trait;
 use chrono::Utc;
 use tempfile::TempDir;
-use tokio::{sync::watch, time::timeout};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tributary_base::{database::Database, on};
 use tributary_bus::{
-    Address, Bus, Claim, EmbeddedBus, Envelope, EventId, Group, Handler, Intake, Lane, LaneSpec,
-    Lease, MessageId, OrganizationId, Outcome, Work,
+    Address, Bus, EmbeddedBus, Envelope, EventId, Handler, Lane, Lease, MessageId, OrganizationId,
+    Outcome, Work,
     message::{Content, Inbound, MessageStatus},
 };
 use tributary_config::{Settings, load_text};
@@ -29,7 +29,7 @@ use crate::{
     call_log::{self, Redactor, calls_of},
     media::AccountMedia,
     registry::OnUncertain,
-    testing::{Kind, PATIENCE, database},
+    testing::{Inbox, Kind, PATIENCE, database},
 };
 
 /// Number of the part, its text, and what it answers.
@@ -130,8 +130,7 @@ pub(super) struct World {
     pub(super) lease: Lease,
     pub(super) bus: Arc<EmbeddedBus>,
     database: Database,
-    intake: Box<dyn Intake>,
-    _claim: Box<dyn Claim>,
+    inbox: Inbox,
     _stop: DropGuard,
     _dir: TempDir,
 }
@@ -155,19 +154,7 @@ impl World {
         let bus = EmbeddedBus::open(&dir.path().join("bus.db"))
             .await
             .expect("a bus");
-        let lane = Lane::Inbound(0);
-        let spec = LaneSpec {
-            lane: lane.clone(),
-            filter: None,
-        };
-        bus.declare(&[spec]).await.expect("a lane");
-        let member = bus.join(&Group::Router).await.expect("a member");
-        let mut claim = member
-            .claim(&lane)
-            .await
-            .expect("a claim")
-            .expect("nobody else claims it");
-        let intake = claim.take(1000).await.expect("an intake");
+        let inbox = Inbox::open(&bus).await;
         let provider = Arc::new(Provider {
             capabilities,
             answers: Mutex::default(),
@@ -209,8 +196,7 @@ impl World {
             proven,
             bus,
             database,
-            intake,
-            _claim: claim,
+            inbox,
             _stop: stop.drop_guard(),
             _dir: dir,
         }
@@ -282,13 +268,7 @@ impl World {
     }
 
     pub(super) async fn event(&mut self) -> (EventId, Inbound) {
-        let taken = timeout(PATIENCE, self.intake.next())
-            .await
-            .expect("an event in time")
-            .expect("an open lane");
-        self.intake.settle(&[taken.tag]).await.expect("settled");
-        let envelope = taken.envelope.expect("an envelope");
-        let event = Inbound::from_envelope(&envelope).expect("a known event");
+        let (envelope, event) = self.inbox.event().await;
         (envelope.id, event)
     }
 

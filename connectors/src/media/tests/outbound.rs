@@ -1,12 +1,18 @@
 //! Media on its way out.
 
-use tributary_bus::message::MediaId;
+use std::{io, time::Duration};
 
-use super::*;
-use crate::{
-    MediaAccess,
-    media::{Outbound, remove_url_handles},
+use chrono::Utc;
+use futures::{StreamExt, TryStreamExt};
+use tributary_base::on;
+use tributary_bus::message::{Media, MediaId, MediaState};
+
+use super::{
+    super::{FetchError, MediaAccess, MediaShelf, MediaStream, Outbound, remove_url_handles},
+    provider::GIF,
+    world::World,
 };
+use crate::testing::Kind;
 
 impl World {
     fn outbound(&self, organization: &str, channel: &str) -> Outbound {

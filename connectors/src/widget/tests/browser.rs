@@ -1,6 +1,7 @@
 //! The widget in a real browser (Debian's Chromium), against the real ingress: what an agent sends and does is done here as
 //! the owner of the delivery lane does it.
 
+mod scene;
 #[path = "../../../../tests/e2e/browser/webdriver.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod webdriver;
@@ -9,85 +10,19 @@ use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
 use tributary_bus::{
-    Address, MessageId,
-    message::{Content, Inbound, MessageReceived},
+    MessageId,
+    message::{Content, Inbound},
 };
 
-use self::webdriver::{Browser, ENTER, TAB, UP};
-use super::stage::{PNG, Stage, context};
+use self::{
+    scene::{Scene, eventually, question},
+    webdriver::{ENTER, TAB, UP},
+};
+use super::stage::{PNG, context};
 use crate::{Action, Part, SendContext};
 
 /// A browser on a busy machine takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
-    let started = std::time::Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(started.elapsed() < PATIENCE, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// A visitor in a browser who has said hello.
-struct Scene {
-    stage: Stage,
-    browser: Browser,
-    to: Address,
-}
-
-impl Scene {
-    async fn new() -> Self {
-        let mut stage = Stage::new("demo_page = true").await;
-        let browser = Browser::start().await;
-        browser.open(&stage.url("channels/shop/demo")).await;
-        browser.click(".launcher").await;
-        browser.shown(".attach").await;
-        browser.click(".input").await;
-        browser.keys("Hello").await;
-        browser.keys(ENTER).await;
-        let to = stage.written().await.origin.address;
-        browser
-            .until_texts(".visitor.sent .text", &["You: Hello"])
-            .await;
-        Self { stage, browser, to }
-    }
-
-    async fn send(&self, content: Value) -> (MessageId, String) {
-        self.stage.offer(&self.to, content).await
-    }
-
-    async fn act(&self, id: MessageId, action: Action) {
-        let done = self.stage.act(&self.to, id, action).await;
-        done.expect("done");
-    }
-
-    async fn count(&self, css: &str, count: usize) {
-        eventually(&format!("{count} of {css}"), async || {
-            (self.browser.find(css).await.len() == count).then_some(())
-        })
-        .await;
-    }
-}
-
-impl Stage {
-    /// The next message; that somebody writes, or has read, is passed over.
-    async fn written(&mut self) -> MessageReceived {
-        loop {
-            if let Inbound::Received(message) = self.event().await.1 {
-                return *message;
-            }
-        }
-    }
-}
-
-fn question(style: &str) -> Value {
-    json!({"type": "choices", "style": style, "text": {"text": "Which size do you need?"}, "options": [
-        {"id": "s", "title": "Small"}, {"id": "l", "title": "Large", "description": "for two"},
-        {"id": "t", "title": "Size table", "action": {"do": "url", "url": "https://shop.example/sizes"}}]})
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pictures_and_files_are_sent_and_seen_after_a_reload() {
@@ -319,16 +254,6 @@ async fn typing_reading_editing_and_taking_back_are_shown() {
         .until_texts(".visitor.seen .state", &["Read"])
         .await;
     assert_eq!(scene.browser.complaints().await, Vec::<String>::new());
-}
-
-impl Scene {
-    /// The visitor's own name of the first message.
-    async fn client_id(&self) -> String {
-        let id: Option<String> = tributary_base::on!(read &self.stage.database, db =>
-            sqlx::query_scalar("SELECT client_id FROM widget_mailbox WHERE seq = 1").fetch_one(db).await)
-        .expect("the mailbox");
-        id.expect("the visitor wrote it")
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,8 +8,8 @@ use tributary_bus::{
     message::{Content, Inbound},
 };
 
-use super::stage::{Kind, Stage, Visitor};
-use crate::{Action, Part, SendError};
+use super::{stage::Stage, visitor::Visitor};
+use crate::{Action, Part, SendError, testing::Kind};
 
 async fn answered(stage: &mut Stage) -> (Visitor, MessageId, String) {
     let mut visitor = stage.visitor().await;

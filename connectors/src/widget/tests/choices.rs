@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use tributary_bus::message::{ChoiceReply, Content, Inbound};
 
-use super::stage::{Kind, Stage, Visitor};
+use super::{stage::Stage, visitor::Visitor};
+use crate::testing::Kind;
 
 fn question() -> Value {
     json!({"type": "choices", "text": {"text": "Which <b>size</b>?"}, "options": [

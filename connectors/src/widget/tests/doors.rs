@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::stage::{Stage, Visitor};
+use super::{stage::Stage, visitor::Visitor};
 
 #[tokio::test]
 async fn a_new_visitor_becomes_somebody_who_is_known_again() {

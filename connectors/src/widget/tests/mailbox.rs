@@ -5,10 +5,12 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tributary_bus::{ChannelId, MessageId, OrganizationId};
 
-use super::stage::{Kind, database};
-use crate::widget::{
-    mailbox::{Before, Draft, Kept, Mailbox, MailboxError, Position, Sent},
-    token::Visitor,
+use crate::{
+    testing::{Kind, database},
+    widget::{
+        mailbox::{Before, Draft, Kept, Mailbox, MailboxError, Position, Sent},
+        token::Visitor,
+    },
 };
 
 /// Runs a case on SQLite and on PostgreSQL, each as a test of its own.

@@ -8,7 +8,8 @@ use tributary_bus::{
     message::{Content, MessageReceived},
 };
 
-use super::stage::{Kind, Stage, eventually};
+use super::stage::{Stage, eventually};
+use crate::testing::Kind;
 
 fn text(message: &MessageReceived) -> &str {
     match &message.content {

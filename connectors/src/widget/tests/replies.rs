@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 use tributary_bus::{Address, MessageId, message::Content};
 
-use super::stage::{Kind, Stage};
-use crate::SendError;
+use super::stage::Stage;
+use crate::{SendError, testing::Kind};
 
 fn texts(events: &Value) -> Vec<&str> {
     let events = events.as_array().expect("events");

@@ -6,7 +6,8 @@ use tributary_bus::{
     message::{Content, Status},
 };
 
-use super::stage::{Kind, Stage, Visitor};
+use super::{stage::Stage, visitor::Visitor};
+use crate::testing::Kind;
 
 /// A visitor who has written and has been sent replies.
 async fn answered(stage: &mut Stage, replies: usize) -> (Visitor, Vec<MessageId>) {

@@ -1,82 +1,32 @@
-//! What these tests stand on: a bus that can be made to misbehave, a database, workers, and visitors.
+//! What these tests stand on: a bus, a database, and workers.
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
-use futures::{SinkExt, StreamExt, stream::BoxStream};
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor};
 use tempfile::TempDir;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
-    time::timeout,
-};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Error, Message, client::IntoClientRequest},
-};
+use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tributary_base::{
     database::Database,
     media::{self, Home, MediaService},
 };
 use tributary_bus::{
-    Address, Bus, BusError, BusState, Claim, DeadId, DeadLetter, EmbeddedBus, Envelope, Group,
-    Intake, Lane, LaneSpec, Membership, MessageId, Moved, Notice, Publication, PublishError,
+    Address, Bus, EmbeddedBus, Envelope, Lane, MessageId,
     message::{Content, Inbound, MessageReceived, MessageStatus, Status},
 };
 use tributary_config::{Settings, load_text};
 
+use super::{bus::TestBus, visitor::Visitor};
 use crate::{
     Accounts, Action, CallLog, ConnectorStore, Ledger, MediaShelf, NoMedia, Part, Receipt,
-    SendContext, SendError, server::serve_ingress,
+    SendContext, SendError,
+    server::serve_ingress,
+    testing::{Inbox, Kind, PATIENCE, database},
 };
-
-/// How long anything in these tests may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Where the connectors' tables are.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
-    Sqlite,
-    Postgres,
-}
-
-/// An empty database of that kind with all tables.
-pub(super) async fn database(kind: Kind, dir: &TempDir) -> Database {
-    let database = match kind {
-        Kind::Sqlite => Database::sqlite(&dir.path().join("connectors.db")).await,
-        Kind::Postgres => Database::postgres(&fresh_postgres().await, 5, PATIENCE).await,
-    }
-    .expect("a database opens");
-    let store = ConnectorStore::new(database.clone());
-    store.migrate().await.expect("the schema fits");
-    database
-}
-
-async fn fresh_postgres() -> String {
-    let server = std::env::var("TEST_POSTGRES_URL")
-        .expect("TEST_POSTGRES_URL is not set: run tests through tests/run");
-    let name = format!("widget_{}", uuid::Uuid::now_v7().simple());
-    let mut connection = sqlx::PgConnection::connect(&server)
-        .await
-        .expect("PostgreSQL answers");
-    let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    connection
-        .execute(sqlx::raw_sql(statement))
-        .await
-        .expect("a new database");
-    let (base, _) = server.rsplit_once('/').expect("a URL with a database");
-    format!("{base}/{name}")
-}
 
 /// A bus, a database, and one worker or more with the widget `shop`.
 pub(super) struct Stage {
@@ -84,8 +34,7 @@ pub(super) struct Stage {
     pub(super) database: Database,
     pub(super) workers: Vec<Worker>,
     settings: Arc<Settings>,
-    _claim: Box<dyn Claim>,
-    intake: Box<dyn Intake>,
+    inbox: Inbox,
     _dir: TempDir,
 }
 
@@ -126,27 +75,14 @@ impl Stage {
         let inner = EmbeddedBus::open(&dir.path().join("bus.db"))
             .await
             .expect("a bus");
-        let lane = Lane::Inbound(0);
-        let spec = LaneSpec {
-            lane: lane.clone(),
-            filter: None,
-        };
-        inner.declare(&[spec]).await.expect("a lane");
-        let member = inner.join(&Group::Router).await.expect("a member");
-        let mut claim = member
-            .claim(&lane)
-            .await
-            .expect("a claim")
-            .expect("nobody else claims it");
-        let intake = claim.take(1000).await.expect("an intake");
+        let inbox = Inbox::open(&inner).await;
         let database = database(kind, &dir).await;
         let mut stage = Self {
             bus: TestBus::new(inner),
             database,
             workers: Vec::new(),
             settings,
-            _claim: claim,
-            intake,
+            inbox,
             _dir: dir,
         };
         stage.add_worker().await;
@@ -197,32 +133,13 @@ impl Stage {
 
     /// Opens a socket and says nothing; answers the HTTP status when there is none.
     pub(super) async fn knock(&self, worker: usize, origin: Option<&str>) -> Result<Visitor, u16> {
-        let url = format!("ws://{}/channels/shop/socket", self.workers[worker].address);
-        let mut request = url.into_client_request().expect("a request");
-        if let Some(origin) = origin {
-            let origin = origin.parse().expect("a header");
-            request.headers_mut().insert("origin", origin);
-        }
-        match connect_async(request).await {
-            Ok((wire, _)) => Ok(Visitor {
-                wire,
-                welcome: Value::Null,
-            }),
-            Err(Error::Http(response)) => Err(response.status().as_u16()),
-            Err(error) => panic!("no answer: {error}"),
-        }
+        let address = self.workers[worker].address;
+        Visitor::knock(&format!("ws://{address}/channels/shop/socket"), origin).await
     }
 
     /// The next event that the router would get.
     pub(super) async fn event(&mut self) -> (Envelope, Inbound) {
-        let taken = timeout(PATIENCE, self.intake.next())
-            .await
-            .expect("an event in time")
-            .expect("an open lane");
-        self.intake.settle(&[taken.tag]).await.expect("settled");
-        let envelope = taken.envelope.expect("an envelope");
-        let event = Inbound::from_envelope(&envelope).expect("a known event");
-        (envelope, event)
+        self.inbox.event().await
     }
 
     pub(super) async fn message(&mut self) -> MessageReceived {
@@ -377,239 +294,11 @@ pub(super) fn context(to: &Address, message_id: MessageId, index: u32) -> SendCo
     }
 }
 
-type Wire = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-/// A visitor's connection.
-pub(super) struct Visitor {
-    wire: Wire,
-    pub(super) welcome: Value,
-}
-
-impl Visitor {
-    pub(super) fn address(&self) -> Address {
-        Address::from(self.welcome["visitor"].as_str().expect("a visitor"))
-    }
-
-    pub(super) fn token(&self) -> String {
-        self.welcome["token"].as_str().expect("a token").to_owned()
-    }
-
-    pub(super) async fn hello(&mut self, fields: Value) {
-        let mut hello = json!({"t": "hello", "v": 1, "channel": "shop"});
-        for (name, value) in fields.as_object().expect("fields") {
-            hello[name] = value.clone();
-        }
-        self.write(&hello.to_string()).await;
-    }
-
-    pub(super) async fn say(&mut self, client_id: &str, text: &str) {
-        let body = json!({"type": "text", "text": text});
-        self.frame(json!({"t": "send", "client_id": client_id, "body": body}))
-            .await;
-    }
-
-    /// Says it and answers the ack.
-    pub(super) async fn said(&mut self, client_id: &str, text: &str) -> Value {
-        self.say(client_id, text).await;
-        let ack = self.next().await;
-        assert_eq!(
-            (&ack["t"], &ack["client_id"]),
-            (&json!("ack"), &json!(client_id)),
-            "{ack}"
-        );
-        ack
-    }
-
-    pub(super) async fn frame(&mut self, frame: Value) {
-        self.write(&frame.to_string()).await;
-    }
-
-    pub(super) async fn write(&mut self, text: &str) {
-        self.wire
-            .send(Message::text(text))
-            .await
-            .expect("the frame leaves");
-    }
-
-    pub(super) async fn write_binary(&mut self) {
-        let frame = Message::binary(vec![0, 159, 146, 150]);
-        self.wire.send(frame).await.expect("the frame leaves");
-    }
-
-    /// The next frame, which must come.
-    pub(super) async fn next(&mut self) -> Value {
-        match self.try_next().await {
-            Ok(frame) => frame,
-            Err(code) => panic!("closed with {code:?}"),
-        }
-    }
-
-    /// The next frame, or the close code.
-    pub(super) async fn try_next(&mut self) -> Result<Value, Option<u16>> {
-        loop {
-            let next = timeout(PATIENCE, self.wire.next());
-            match next.await.expect("a frame in time") {
-                Some(Ok(Message::Text(text))) => {
-                    return Ok(serde_json::from_str(&text).expect("frames are JSON"));
-                }
-                Some(Ok(Message::Close(frame))) => {
-                    return Err(frame.map(|frame| frame.code.into()));
-                }
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Err(None),
-            }
-        }
-    }
-
-    /// The next frame of a kind; what comes before it is passed over.
-    pub(super) async fn until(&mut self, kind: &str) -> Value {
-        loop {
-            let frame = self.next().await;
-            if frame["t"] == kind {
-                return frame;
-            }
-        }
-    }
-
-    /// Reads until the connection is closed; answers what came before, and the code.
-    pub(super) async fn until_closed(&mut self) -> (Vec<Value>, Option<u16>) {
-        let mut frames = Vec::new();
-        loop {
-            match self.try_next().await {
-                Ok(frame) => frames.push(frame),
-                Err(code) => return (frames, code),
-            }
-        }
-    }
-
-    /// Nothing has come: what was asked after it is answered first.
-    pub(super) async fn nothing_but_pong(&mut self) {
-        self.frame(json!({"t": "ping"})).await;
-        let frame = self.next().await;
-        assert_eq!(frame["t"], "pong", "{frame}");
-    }
-}
-
 /// Asks until it is so.
 pub(super) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let since = Instant::now();
     while !is_so().await {
         assert!(since.elapsed() < PATIENCE, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// The embedded bus, with faults on request.
-pub(super) struct TestBus {
-    pub(super) inner: Arc<EmbeddedBus>,
-    state: watch::Sender<BusState>,
-    /// Publications wait here.
-    gate: Semaphore,
-    pub(super) publishing: AtomicUsize,
-    /// Notices are lost.
-    pub(super) deaf: AtomicBool,
-    /// Each change ends the streams of notices.
-    breaks: watch::Sender<()>,
-}
-
-/// More than a test ever publishes.
-const OPEN: usize = 1 << 20;
-
-impl TestBus {
-    fn new(inner: Arc<EmbeddedBus>) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
-            state: watch::Sender::new(BusState::Ready),
-            gate: Semaphore::new(OPEN),
-            publishing: AtomicUsize::new(0),
-            deaf: AtomicBool::new(false),
-            breaks: watch::Sender::new(()),
-        })
-    }
-
-    /// Whoever listens to notices learns that some may have been missed.
-    pub(super) fn break_notices(&self) {
-        self.breaks.send_replace(());
-    }
-
-    pub(super) fn set_state(&self, state: BusState) {
-        self.state.send_replace(state);
-    }
-
-    /// Holds publications back until [`TestBus::confirm`].
-    pub(super) fn hold(&self) {
-        self.gate.forget_permits(OPEN);
-    }
-
-    pub(super) fn confirm(&self) {
-        self.gate.add_permits(OPEN);
-    }
-}
-
-#[async_trait]
-impl Bus for TestBus {
-    async fn declare(&self, lanes: &[LaneSpec]) -> Result<(), BusError> {
-        self.inner.declare(lanes).await
-    }
-
-    async fn remove(&self, lane: &Lane) -> Result<(), BusError> {
-        self.inner.remove(lane).await
-    }
-
-    async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<(), PublishError>> {
-        if *self.state.borrow() != BusState::Ready {
-            let away = || Err(PublishError::NotPublished("the bus is away".to_owned()));
-            return batch.iter().map(|_| away()).collect();
-        }
-        self.publishing.fetch_add(1, Ordering::AcqRel);
-        let permit = self.gate.acquire().await;
-        drop(permit.expect("the gate is never closed"));
-        self.inner.publish(batch).await
-    }
-
-    async fn join(&self, group: &Group) -> Result<Arc<dyn Membership>, BusError> {
-        self.inner.join(group).await
-    }
-
-    async fn depth(&self, lane: &Lane) -> Result<u64, BusError> {
-        self.inner.depth(lane).await
-    }
-
-    async fn announce(&self, notice: Notice) -> Result<(), BusError> {
-        if self.deaf.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        self.inner.announce(notice).await
-    }
-
-    async fn notices(&self) -> Result<BoxStream<'static, Notice>, BusError> {
-        let mut breaks = self.breaks.subscribe();
-        let notices = self.inner.notices().await?;
-        let broken = async move { drop(breaks.changed().await) };
-        Ok(notices.take_until(Box::pin(broken)).boxed())
-    }
-
-    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), BusError> {
-        self.inner.bury(letters).await
-    }
-
-    async fn dead(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
-        self.inner.dead(limit).await
-    }
-
-    async fn replay(&self, id: DeadId) -> Result<bool, BusError> {
-        self.inner.replay(id).await
-    }
-
-    async fn tail(&self, lanes: &[Lane]) -> Result<BoxStream<'static, Moved>, BusError> {
-        self.inner.tail(lanes).await
-    }
-
-    fn state(&self) -> watch::Receiver<BusState> {
-        self.state.subscribe()
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
     }
 }

@@ -3,7 +3,11 @@
 use serde_json::{Value, json};
 use tributary_bus::message::{Content, Media, MediaState};
 
-use super::stage::{File, Kind, PICTURE, PNG, Stage, Visitor};
+use super::{
+    stage::{File, PICTURE, PNG, Stage},
+    visitor::Visitor,
+};
+use crate::testing::Kind;
 
 fn send(client_id: &str, upload: &Value) -> Value {
     json!({"t": "send", "client_id": client_id, "body": {"type": "upload", "upload": upload}})

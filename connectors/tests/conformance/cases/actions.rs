@@ -13,6 +13,7 @@ use tributary_connectors::Support;
 
 use crate::{
     stands::{Sign, Stand},
+    support::PATIENCE,
     world::World,
 };
 
@@ -99,7 +100,7 @@ async fn until_shown<S: Stand>(world: &World<S>, to: &Address, expected: &[&str]
             return;
         }
         assert!(
-            since.elapsed() < crate::world::PATIENCE,
+            since.elapsed() < PATIENCE,
             "{}: {shown:?} instead of {expected:?}; {:?}",
             S::KIND,
             refusals(world)
@@ -112,7 +113,7 @@ async fn until_seen<S: Stand>(world: &World<S>, sign: Sign, to: &Address) {
     let since = std::time::Instant::now();
     while !world.stand.has_seen(sign, to).await {
         assert!(
-            since.elapsed() < crate::world::PATIENCE,
+            since.elapsed() < PATIENCE,
             "{}: {sign:?} is claimed and not seen; {:?}",
             S::KIND,
             refusals(world)

@@ -22,7 +22,7 @@ use tributary_simulators::{
 };
 
 use super::{Answer, Fed, Fixture, Mischief, Seal, Shown, Sign, Stand, feed_webhook};
-use crate::{bare::Bare, world::PATIENCE};
+use crate::{bare::Bare, support::PATIENCE};
 
 const SECRET: &str = "unmistakable_secret-0123456789abcdef";
 const OLD_SECRET: &str = "unmistakable_older_secret-0123456789";

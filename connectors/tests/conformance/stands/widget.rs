@@ -23,7 +23,10 @@ use tributary_bus::Address;
 use tributary_connectors::{Frame, Socket, SocketClosed, Visit};
 
 use super::{Answer, Fed, Fixture, Mischief, Seal, Shown, Sign, Stand};
-use crate::{bare::Bare, watch::lock, world::PATIENCE};
+use crate::{
+    bare::Bare,
+    support::{PATIENCE, lock},
+};
 
 const SECRET: &str = "unmistakable-widget-key-0123456789abcdef";
 const ORIGIN: &str = "https://shop.example";

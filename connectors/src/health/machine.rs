@@ -1,26 +1,16 @@
-//! How an account is doing: a small state machine, fed by sends, by the session and by the channel itself, and told
-//! when it changes.
+//! The state of an account, and when it is told: a small state machine, pure.
 //!
 //! What ails the account is kept by where it was noticed, so that a send which works does not hide a session which
 //! does not. Getting worse is told at once; an account that goes up and down is told to be well only when it has been
 //! so for a while. Another reason within a state is told too, so that what to do is never stale; not more often than
 //! once in a while.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
-use chrono::{DateTime, SubsecRound, Utc};
-use metrics::gauge;
-use tracing::{error, info, warn};
-use tributary_bus::{
-    Address,
-    message::{ChannelHealth, HealthState, Inbound, Origin},
-};
+use chrono::{DateTime, Utc};
+use tributary_bus::message::HealthState;
 
-use crate::InboundSink;
+use super::{HealthReport, Source};
 
 /// So many changes within [`FLAPPING_WINDOW`] make an account one that goes up and down.
 const FLAPPING_CHANGES: usize = 4;
@@ -30,84 +20,32 @@ const CALM: Duration = Duration::from_secs(60);
 /// Sessions that broke in a row, without having settled in, before the account counts as down.
 const BROKEN_SESSIONS: u32 = 3;
 
-/// What a channel says about its account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthReport {
-    pub(crate) state: HealthState,
-    /// For a person: what happened; no token, no address, no message text.
-    pub(crate) reason: String,
-    /// For a person: what to do about it.
-    pub(crate) action: Option<String>,
-}
-
-impl HealthReport {
-    /// Nothing ails it (any more).
-    pub fn ok() -> Self {
-        Self::new(HealthState::Ok, String::new(), None)
-    }
-
-    /// It works, and not as it should.
-    pub fn degraded(reason: impl Into<String>, action: Option<String>) -> Self {
-        Self::new(HealthState::Degraded, reason.into(), action)
-    }
-
-    /// The provider cannot be used right now; it is tried again.
-    pub fn down(reason: impl Into<String>, action: Option<String>) -> Self {
-        Self::new(HealthState::Down, reason.into(), action)
-    }
-
-    /// A person must act; `action` says how.
-    pub fn misconfigured(reason: impl Into<String>, action: impl Into<String>) -> Self {
-        let action = Some(action.into());
-        Self::new(HealthState::Misconfigured, reason.into(), action)
-    }
-
-    fn new(state: HealthState, reason: String, action: Option<String>) -> Self {
-        Self {
-            state,
-            reason,
-            action,
-        }
-    }
-}
-
-/// Where something was noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// Deliveries.
-    Sending,
-    /// The connection that the account holds, as the harness sees it.
-    Session,
-    /// The channel's own reports.
-    Channel,
-}
-
 /// The state of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct View {
+pub(super) struct View {
     pub state: HealthState,
     pub reason: String,
     pub action: Option<String>,
     pub since: DateTime<Utc>,
 }
 
-/// The pure part.
+/// Takes in reports about one account, and says what is news.
 #[derive(Debug)]
-struct Machine {
+pub(super) struct Machine {
     /// By source, in its order.
     reports: [Option<HealthReport>; 3],
-    view: View,
+    pub(super) view: View,
     /// What was told last, and when.
     told: Option<(View, DateTime<Utc>)>,
     /// Somebody is telling right now.
-    telling: bool,
+    pub(super) telling: bool,
     /// When changes were told lately.
     changes: VecDeque<DateTime<Utc>>,
     broken_sessions: u32,
 }
 
 impl Machine {
-    fn new(now: DateTime<Utc>) -> Self {
+    pub(super) fn new(now: DateTime<Utc>) -> Self {
         Self {
             reports: [None, None, None],
             view: View {
@@ -124,7 +62,12 @@ impl Machine {
     }
 
     /// Takes in a report; answers whether the state is another one now.
-    fn feed(&mut self, source: Source, report: HealthReport, now: DateTime<Utc>) -> bool {
+    pub(super) fn feed(
+        &mut self,
+        source: Source,
+        report: HealthReport,
+        now: DateTime<Utc>,
+    ) -> bool {
         self.reports[source as usize] = Some(report);
         let found = self.judge();
         let another = found.state != self.view.state;
@@ -161,7 +104,7 @@ impl Machine {
     }
 
     /// What is to be told now, if anything. Whoever asks tells it and then says how that went.
-    fn news(&mut self, now: DateTime<Utc>) -> Option<View> {
+    pub(super) fn news(&mut self, now: DateTime<Utc>) -> Option<View> {
         let state = self.view.state;
         if self.telling || state == HealthState::Starting {
             return None;
@@ -196,13 +139,23 @@ impl Machine {
     }
 
     /// It was told. Answers whether the state was told before, for another reason.
-    fn told(&mut self, view: View, now: DateTime<Utc>) -> bool {
+    pub(super) fn told(&mut self, view: View, now: DateTime<Utc>) -> bool {
         let again = (self.told.as_ref()).is_some_and(|(told, _)| told.state == view.state);
         if !again {
             self.changes.push_back(now);
         }
         self.told = Some((view, now));
         again
+    }
+
+    /// Counts a session that broke. Answers whether it does so again and again.
+    pub(super) fn session_broke(&mut self) -> bool {
+        self.broken_sessions = self.broken_sessions.saturating_add(1);
+        self.broken_sessions >= BROKEN_SESSIONS
+    }
+
+    pub(super) fn session_settled(&mut self) {
+        self.broken_sessions = 0;
     }
 }
 
@@ -213,166 +166,6 @@ fn severity(state: HealthState) -> u8 {
         HealthState::Down => 2,
         HealthState::Misconfigured => 3,
     }
-}
-
-/// The health of one account in one process; published by the worker that owns its lane.
-#[derive(Debug)]
-pub(crate) struct Health {
-    channel: String,
-    machine: Mutex<Machine>,
-}
-
-/// Ends a telling, also one that was broken off.
-struct Telling<'a>(&'a Health);
-
-impl Drop for Telling<'_> {
-    fn drop(&mut self) {
-        self.0.machine().telling = false;
-    }
-}
-
-impl Health {
-    pub(crate) fn new(channel: &str) -> Self {
-        Self {
-            channel: channel.to_owned(),
-            machine: Mutex::new(Machine::new(now())),
-        }
-    }
-
-    fn machine(&self) -> MutexGuard<'_, Machine> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Begins anew: the account's lane was claimed.
-    pub(crate) fn begin(&self) {
-        *self.machine() = Machine::new(now());
-        self.show(Some(HealthState::Starting));
-    }
-
-    /// The lane is another worker's.
-    pub(crate) fn end(&self) {
-        *self.machine() = Machine::new(now());
-        self.show(None);
-    }
-
-    /// The gauge: one state is 1, the others are 0.
-    fn show(&self, current: Option<HealthState>) {
-        for state in HealthState::ALL {
-            let value = if current == Some(state) { 1.0 } else { 0.0 };
-            gauge!("tributary_channel_state", "channel" => self.channel.clone(), "state" => state.as_str())
-                .set(value);
-        }
-    }
-
-    fn feed(&self, source: Source, report: HealthReport) {
-        let mut machine = self.machine();
-        if !machine.feed(source, report, now()) {
-            return;
-        }
-        let view = machine.view.clone();
-        drop(machine);
-        self.show(Some(view.state));
-        self.log(view);
-    }
-
-    fn log(&self, View { state, reason, .. }: View) {
-        let channel_id = self.channel.as_str();
-        match state {
-            HealthState::Starting => {}
-            HealthState::Ok => info!(channel_id, "channel works"),
-            HealthState::Degraded => {
-                warn!(channel_id, reason, "channel works, but not as it should");
-            }
-            HealthState::Down => {
-                warn!(channel_id, reason, "provider cannot be used; trying again");
-            }
-            HealthState::Misconfigured => {
-                error!(
-                    channel_id,
-                    reason, "channel is misconfigured; somebody must act"
-                );
-            }
-        }
-    }
-
-    /// Counts a session that broke; the account is down when it does so again and again.
-    fn session_broke(&self, reason: &str) {
-        let broken = {
-            let mut machine = self.machine();
-            machine.broken_sessions = machine.broken_sessions.saturating_add(1);
-            machine.broken_sessions
-        };
-        if broken >= BROKEN_SESSIONS {
-            self.feed(Source::Session, HealthReport::down(reason, None));
-        }
-    }
-
-    fn session_settled(&self) {
-        self.machine().broken_sessions = 0;
-        self.feed(Source::Session, HealthReport::ok());
-    }
-}
-
-impl InboundSink {
-    /// Takes note of what a channel says about its account; a change is told. For the session (the worker that owns
-    /// the account's lane): a report stands until the next one.
-    pub async fn report(&self, report: HealthReport) {
-        self.note(Source::Channel, report).await;
-    }
-
-    pub(crate) async fn note(&self, source: Source, report: HealthReport) {
-        self.health.feed(source, report);
-        self.tell_health().await;
-    }
-
-    pub(crate) async fn session_broke(&self, reason: &str) {
-        self.health.session_broke(reason);
-        self.tell_health().await;
-    }
-
-    /// The session works: its connection stands, its first call succeeded. May be said again.
-    pub async fn settled(&self) {
-        self.health.session_settled();
-        self.tell_health().await;
-    }
-
-    /// Publishes the state if it is to be told; what fails is told the next time that anybody asks.
-    pub(crate) async fn tell_health(&self) {
-        loop {
-            let Some(view) = self.health.machine().news(now()) else {
-                return;
-            };
-            let telling = Telling(&self.health);
-            if let Err(error) = self.publish(vec![self.event(view.clone())]).await {
-                warn!(channel_id = %self.channel(), %error, "health of the channel not published");
-                return;
-            }
-            let again = self.health.machine().told(view.clone(), now());
-            if again {
-                self.health.log(view);
-            }
-            drop(telling);
-        }
-    }
-
-    fn event(&self, view: View) -> Inbound {
-        Inbound::Health(ChannelHealth {
-            origin: Origin {
-                channel_id: self.channel().clone(),
-                address: Address::from(""),
-                occurred_at: view.since,
-                raw: None,
-            },
-            state: view.state,
-            reason: view.reason,
-            action: view.action,
-            extra: serde_json::Map::new(),
-        })
-    }
-}
-
-fn now() -> DateTime<Utc> {
-    Utc::now().trunc_subsecs(3)
 }
 
 #[cfg(test)]
