@@ -262,7 +262,9 @@ pub fn event_id(channel: &ChannelId, event: &Inbound) -> EventId {
             EventId::derived(&[channel, ContactRead::TYPE, address, &up_to])
         }
         Inbound::Health(health) => {
-            EventId::derived(&[channel, ChannelHealth::TYPE, &at, health.state.as_str()])
+            let state = health.state.as_str();
+            let news = digest(&(&health.reason, &health.action));
+            EventId::derived(&[channel, ChannelHealth::TYPE, &at, state, &news])
         }
     }
 }
@@ -391,12 +393,12 @@ mod tests {
                 extra: Map::new(),
             })
         };
-        let health = |state: HealthState| {
+        let health = |state: HealthState, reason: &str, action: Option<&str>| {
             Inbound::Health(ChannelHealth {
                 origin: origin(1),
                 state,
-                reason: "because".to_owned(),
-                action: None,
+                reason: reason.to_owned(),
+                action: action.map(str::to_owned),
                 extra: Map::new(),
             })
         };
@@ -448,8 +450,10 @@ mod tests {
             typing(2),
             read(1),
             read(2),
-            health(HealthState::Ok),
-            health(HealthState::Down),
+            health(HealthState::Ok, "because", None),
+            health(HealthState::Down, "because", None),
+            health(HealthState::Down, "for another reason", None),
+            health(HealthState::Down, "because", Some("call them")),
             media(0, MediaState::Ready),
             media(1, MediaState::Ready),
             media(0, MediaState::Failed),
