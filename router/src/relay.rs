@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tributary_base::backoff::Backoff;
@@ -216,7 +215,7 @@ impl Relay {
         }
         let reason = format!("lane {lane} does not exist and its channel is not configured");
         for row in group.rows {
-            let envelope = Envelope::parse(row.envelope.as_bytes())?;
+            let envelope = Envelope::parse(&row.envelope)?;
             // First what can be repeated without a trace.
             undeliverable::report(&self.store, &envelope, self.shards).await?;
             if !self.bury(lane.clone(), &row, &reason).await {
@@ -232,7 +231,7 @@ impl Relay {
     async fn group(&self, rows: Vec<OutboxRow>, progress: &mut Progress) -> Vec<Group> {
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         for row in rows {
-            let envelope = Sealed::parse(Bytes::from(row.envelope.clone()));
+            let envelope = Sealed::parse(row.envelope.clone());
             let to = row.destination();
             let (Ok(envelope), Ok(to)) = (envelope, to) else {
                 let (shard, id) = (self.shards.own, row.id);
@@ -271,7 +270,7 @@ impl Relay {
             lane,
             reason: reason.to_owned(),
             at: now(),
-            body: Bytes::from(row.envelope.clone()),
+            body: row.envelope.clone(),
         };
         match self.bus.bury(vec![letter]).await {
             Ok(()) => true,

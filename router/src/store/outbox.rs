@@ -1,5 +1,6 @@
 //! The outbox as its relay sees it: rows to publish.
 
+use bytes::Bytes;
 use sqlx::AssertSqlSafe;
 use tributary_base::{database::Database, on};
 use tributary_bus::{ChannelId, OrganizationId};
@@ -14,7 +15,8 @@ pub(crate) struct OutboxRow {
     /// The lane of a delivery; `None` for an event.
     pub lane: Option<String>,
     /// The envelope as JSON.
-    pub envelope: String,
+    #[sqlx(try_from = "String")]
+    pub envelope: Bytes,
 }
 
 /// Shards that one relay is in charge of.
