@@ -4,6 +4,7 @@
 //! table that the connector parses with [`parse`], so its mistakes are reported in the same way.
 
 mod channel;
+mod check;
 pub mod duration;
 mod load;
 mod problem;

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::StreamExt;
+use tokio::sync::watch;
 use tributary_bus::{AmqpBus, Bus, BusError, BusState, Group, Lane, Notice, PublishError};
 
 use crate::support::{
@@ -238,8 +239,13 @@ async fn a_blocking_broker_takes_acknowledgements_and_recovers() -> Test {
     Ok(())
 }
 
-/// Publishes a sequence in batches, repeating from the first failure.
-async fn publish_all(bus: Arc<dyn Bus>, from: u64, count: u64) -> Test {
+/// Publishes a sequence in batches, repeating from the first failure; counts what is confirmed.
+async fn publish_all(
+    bus: Arc<dyn Bus>,
+    from: u64,
+    count: u64,
+    confirmed: Arc<watch::Sender<u64>>,
+) -> Test {
     let mut next = from;
     while next < from + count {
         let upto = (next + 50).min(from + count);
@@ -247,10 +253,10 @@ async fn publish_all(bus: Arc<dyn Bus>, from: u64, count: u64) -> Test {
             .map(|n| into_lane(&LANE, numbered(n)))
             .collect();
         let outcomes = bus.publish(batch).await;
-        next += outcomes
-            .iter()
-            .take_while(|outcome| outcome.is_ok())
-            .count() as u64;
+        let done = outcomes.iter().take_while(|outcome| outcome.is_ok());
+        let done = done.count() as u64;
+        next += done;
+        confirmed.send_modify(|confirmed| *confirmed += done);
         if outcomes.iter().any(Result::is_err) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -293,18 +299,23 @@ async fn a_killed_broker_loses_and_reorders_nothing() -> Test {
     let world = World::amqp_at(broker.url.clone());
     let (publishing, consuming) = (world.process().await?, world.process().await?);
     declare(&*publishing.bus, &LANE).await?;
+    let confirmed = Arc::new(watch::Sender::new(0));
     let mut senders = tokio::task::JoinSet::new();
     for sequence in 0..SEQUENCES {
         senders.spawn(publish_all(
             Arc::clone(&publishing.bus),
             sequence * EACH,
             EACH,
+            Arc::clone(&confirmed),
         ));
     }
     let taker = tokio::spawn(take_all(Arc::clone(&consuming.bus), SEQUENCES, EACH));
+    let mut progress = confirmed.subscribe();
     for round in 0..2 {
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        assert!(!senders.is_empty(), "under load");
+        // Under load: some of each sequence is there, and most is not.
+        let share = SEQUENCES * EACH * (round + 1) / 4;
+        let underway = progress.wait_for(|confirmed| *confirmed >= share);
+        tokio::time::timeout(Duration::from_secs(60), underway).await??;
         broker.kill().await?;
         until_away(&*publishing.bus).await;
         until_away(&*consuming.bus).await;

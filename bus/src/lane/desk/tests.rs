@@ -1,0 +1,116 @@
+use tributary_base::backoff::Backoff;
+
+use super::*;
+use crate::{Envelope, EventId, OrganizationId, message::ContactTyping};
+
+fn policy() -> Policy {
+    Policy {
+        backoff: Backoff::SERVER,
+        longest_wait: Duration::from_secs(1),
+        max_attempts: 3,
+        max_age: Duration::MAX,
+        prefetch: 200,
+        concurrency: 10,
+        hold_limit: Duration::from_secs(600),
+        crash_limit: 5,
+    }
+}
+
+fn taken(tag: u64) -> Taken {
+    let typing = serde_json::json!({"origin": {"channel_id": "shop", "address": "7", "occurred_at": Utc::now()}});
+    let typing: ContactTyping = serde_json::from_value(typing).expect("an event");
+    let envelope = Envelope::wrap(
+        EventId::generate(),
+        "/channels/shop".to_owned(),
+        OrganizationId::from("acme"),
+        None,
+        &typing,
+    );
+    Taken {
+        tag: Tag(tag),
+        redeliveries: 0,
+        body: bytes::Bytes::new(),
+        envelope,
+    }
+}
+
+const NONE: [u64; 0] = [];
+
+/// A desk with a job in flight for each tag.
+fn busy(tags: std::ops::Range<u64>, now: Instant) -> (Desk, Vec<Job>) {
+    let mut desk = Desk::new(policy(), 1);
+    for tag in tags {
+        desk.accept(taken(tag), Some(tag.to_string()), now);
+    }
+    let mut jobs = Vec::new();
+    while let Some(job) = desk.next_job(now) {
+        jobs.push(job);
+    }
+    (desk, jobs)
+}
+
+fn complete(desk: &mut Desk, job: Job, now: Instant) {
+    let report = Report {
+        key: job.key,
+        finished: job.items,
+        left: Vec::new(),
+        wait: None,
+    };
+    assert_eq!(desk.complete(report, now), None);
+}
+
+fn tags(due: &[(Tag, Option<EventId>)]) -> Vec<u64> {
+    due.iter().map(|(tag, _)| tag.0).collect()
+}
+
+#[test]
+fn what_is_finished_waits_for_its_neighbours_but_not_for_long() {
+    let begun = Instant::now();
+    let (mut desk, mut jobs) = busy(1..6, begun);
+    // 5 and 2 are finished; 1 is still worked on.
+    complete(&mut desk, jobs.remove(4), begun);
+    complete(&mut desk, jobs.remove(1), begun);
+    assert_eq!(tags(&desk.take_due(begun)), NONE);
+    let soon = begun + SETTLE_AFTER;
+    assert_eq!(desk.settle_at(), Some(soon));
+    assert_eq!(tags(&desk.take_due(soon)), NONE, "1 comes before them");
+    complete(&mut desk, jobs.remove(0), soon);
+    let later = soon + SETTLE_AFTER;
+    let due = desk.take_due(later);
+    assert_eq!(tags(&due), [1, 2], "in one acknowledgement");
+    desk.settled(&due);
+    let late = begun + SETTLE_ALONE_AFTER;
+    assert_eq!(tags(&desk.take_due(late)), [5], "3 takes too long");
+    assert_eq!(desk.settle_at(), None);
+}
+
+#[test]
+fn many_that_are_finished_do_not_wait() {
+    let now = Instant::now();
+    let few = u64::from(policy().prefetch) / 4 - 1;
+    let mut desk = Desk::new(policy(), 1);
+    for tag in 0..few + 2 {
+        desk.accept(taken(tag), Some(tag.to_string()), now);
+    }
+    let finish = |desk: &mut Desk| {
+        let job = desk.next_job(now).expect("a job");
+        complete(desk, job, now);
+    };
+    for _ in 0..few {
+        finish(&mut desk);
+    }
+    assert_eq!(tags(&desk.take_due(now)), NONE);
+    finish(&mut desk);
+    assert_eq!(desk.take_due(now).len() as u64, few + 1);
+}
+
+#[test]
+fn without_work_everything_is_settled_at_once() {
+    let now = Instant::now();
+    let (mut desk, jobs) = busy(1..4, now);
+    for job in jobs.into_iter().rev() {
+        complete(&mut desk, job, now);
+    }
+    assert_eq!(tags(&desk.take_due(now)), [1, 2, 3]);
+    assert_eq!(desk.settle_at(), None);
+}
