@@ -67,7 +67,8 @@ pub enum Role {
 
 #[derive(Debug, Args)]
 pub struct Tail {
-    /// Only what goes to lanes whose name starts with this: `inbound`, `delivery.acme-bot`, `events`, `dead`.
+    /// Only what goes to lanes whose name starts with this: `inbound`, `delivery.acme-bot`, `events`, `dead`. Lanes are those of
+    /// the config at hand; what endpoints get shows as `events`.
     #[arg(long, value_name = "PREFIX")]
     pub lane: Option<String>,
     /// Only this event type, or all that start with it: `message.received`.

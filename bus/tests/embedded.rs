@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use kit::*;
 use tributary_bus::{
-    Bus, BusState, DeadId, DeadLetter, EmbeddedBus, Lane, PublishError,
+    Bus, BusState, DeadId, DeadLetter, EmbeddedBus, Lane, Notice, PublishError,
     embedded::{OpenError, Options},
 };
 
@@ -338,4 +338,21 @@ async fn concurrent_publishers_share_commits() {
     assert_eq!(bus.depth(&LANE).await.expect("depth"), 2_000);
     // One commit each would be at most 1,600 per second here; this bound only catches a lost group commit on any disk.
     assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test]
+async fn a_listener_who_missed_notices_learns_it() {
+    let (_dir, bus) = bus().await;
+    let mut slow = bus.notices().await.expect("listens");
+    let notice = Notice {
+        topic: "any".to_owned(),
+        body: Bytes::new(),
+    };
+    for _ in 0..5_000 {
+        bus.announce(notice.clone()).await.expect("announced");
+    }
+    assert_eq!(slow.next().await, None);
+    let mut again = bus.notices().await.expect("listens");
+    bus.announce(notice.clone()).await.expect("announced");
+    assert_eq!(again.next().await, Some(notice));
 }

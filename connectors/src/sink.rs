@@ -263,7 +263,7 @@ pub fn event_id(channel: &ChannelId, event: &Inbound) -> EventId {
         }
         Inbound::Health(health) => {
             let state = health.state.as_str();
-            let news = digest(&(&health.reason, &health.action));
+            let news = digest(&(&health.reason, &health.action, health.reason_since));
             EventId::derived(&[channel, ChannelHealth::TYPE, &at, state, &news])
         }
     }
@@ -393,12 +393,13 @@ mod tests {
                 extra: Map::new(),
             })
         };
-        let health = |state: HealthState, reason: &str, action: Option<&str>| {
+        let health = |state: HealthState, reason: &str, action: Option<&str>, second: i64| {
             Inbound::Health(ChannelHealth {
                 origin: origin(1),
                 state,
                 reason: reason.to_owned(),
                 action: action.map(str::to_owned),
+                reason_since: DateTime::from_timestamp(second, 0),
                 extra: Map::new(),
             })
         };
@@ -450,10 +451,11 @@ mod tests {
             typing(2),
             read(1),
             read(2),
-            health(HealthState::Ok, "because", None),
-            health(HealthState::Down, "because", None),
-            health(HealthState::Down, "for another reason", None),
-            health(HealthState::Down, "because", Some("call them")),
+            health(HealthState::Ok, "because", None, 1),
+            health(HealthState::Down, "because", None, 1),
+            health(HealthState::Down, "for another reason", None, 1),
+            health(HealthState::Down, "because", Some("call them"), 1),
+            health(HealthState::Down, "because", None, 2),
             media(0, MediaState::Ready),
             media(1, MediaState::Ready),
             media(0, MediaState::Failed),

@@ -17,7 +17,8 @@ use crate::cli::{Colour, Tail};
 /// The bus cannot be reached, or nobody reads the output.
 pub async fn tail(settings: &Settings, options: &Tail) -> Result<()> {
     let bus = visit_bus(settings).await?;
-    let mut stream = bus.tail(&lanes(settings)).await?;
+    let lanes = lanes(settings);
+    let mut stream = bus.tail(&lanes).await?;
     let colours = match options.colour {
         Colour::Auto => std::io::stdout().is_terminal(),
         Colour::Always => true,
@@ -30,6 +31,13 @@ pub async fn tail(settings: &Settings, options: &Tail) -> Result<()> {
             "; content is hidden, --content shows it"
         };
         eprintln!("watching the bus{hint}; Ctrl-C ends");
+    }
+    if let Some(prefix) = &options.lane
+        && !is_known(prefix, &lanes)
+    {
+        eprintln!(
+            "no lane of this config begins with {prefix:?}: use the config of the fleet to see what goes there"
+        );
     }
     let mut shown = 0;
     let interrupted = tokio::signal::ctrl_c();
@@ -50,6 +58,14 @@ pub async fn tail(settings: &Settings, options: &Tail) -> Result<()> {
     }
     bus.close().await;
     Ok(())
+}
+
+/// The envelope as a tree. Data that can be none (nested too deep, say) is only named.
+fn as_value(mut envelope: Envelope) -> Value {
+    serde_json::to_value(&envelope).unwrap_or_else(|_| {
+        envelope.data = Value::from("[unreadable]").into();
+        serde_json::to_value(&envelope).unwrap_or_default()
+    })
 }
 
 /// All lanes that the config knows of; an endpoint's lane is filled by events.
@@ -88,7 +104,7 @@ fn line(moved: &Moved, options: &Tail, colours: bool) -> Option<String> {
         return None;
     }
     if options.json {
-        let mut value = serde_json::to_value(&envelope).ok()?;
+        let mut value = as_value(envelope);
         if !options.content {
             hide_content(&mut value);
         }
@@ -227,9 +243,40 @@ fn hide(value: &mut Value) {
     }
 }
 
+/// Whether something that is watched has a name that begins so.
+fn is_known(prefix: &str, lanes: &[Lane]) -> bool {
+    let begins = |name: &str| name.starts_with(prefix);
+    begins("events") || begins("dead") || lanes.iter().any(|lane| begins(&lane.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lane_that_nobody_knows_is_told() {
+        let lanes = [
+            Lane::Inbound(3),
+            Lane::Delivery(ChannelId::from("acme-bot")),
+        ];
+        for prefix in ["", "in", "inbound.3", "delivery.acme", "events", "dead"] {
+            assert!(is_known(prefix, &lanes), "{prefix}");
+        }
+        for prefix in ["inbound.4", "delivery.other", "endpoint"] {
+            assert!(!is_known(prefix, &lanes), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn data_that_is_no_tree_is_named() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let text = format!(
+            r#"{{"specversion":"1.0","id":"0190b5a0-0000-7000-8000-000000000001","source":"/x","type":"x.y.v1","time":"2026-01-02T03:04:05Z","datacontenttype":"application/json","dataschema":"x","orgid":"acme","data":{deep}}}"#
+        );
+        let value = as_value(Envelope::parse(text.as_bytes()).expect("an envelope"));
+        assert_eq!(value["data"], "[unreadable]");
+        assert_eq!(value["type"], "x.y.v1");
+    }
 
     #[test]
     fn hidden_means_hidden_at_every_depth() {

@@ -29,7 +29,7 @@ use super::{
 use crate::{BusError, DeadLetter, Destination, Lane, Notice, Publication, PublishError};
 
 /// How long a declared lane is taken for existing. Another process may have removed it: without a watcher on the bus its
-/// next publication is returned, but a watcher's queue takes everything and hides that it has gone nowhere else.
+/// next publication is returned, but the queue of one who watches the lane takes it and hides that it has gone nowhere else.
 const DECLARED_FOR: Duration = Duration::from_secs(30);
 
 /// Bounds of publishing.

@@ -234,17 +234,12 @@ impl Bus for EmbeddedBus {
         self.as_owner()?;
         let listener = (self.notices.subscribe(), self.link.core.closed.clone());
         let notices = stream::unfold(listener, |(mut receiver, closed)| async move {
-            loop {
-                let received = tokio::select! {
-                    received = receiver.recv() => received,
-                    () = closed.cancelled() => return None,
-                };
-                match received {
-                    Ok(notice) => return Some((notice, (receiver, closed))),
-                    Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                }
-            }
+            let received = tokio::select! {
+                received = receiver.recv() => received,
+                () = closed.cancelled() => return None,
+            };
+            // An error: some were missed, or there will be no more.
+            Some((received.ok()?, (receiver, closed)))
         });
         Ok(notices.boxed())
     }

@@ -242,6 +242,9 @@ pub struct ChannelHealth {
     /// For a person: what to do about it; absent when nothing is to be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
+    /// When this reason took the place of another one of the same state; absent: it is the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_since: Option<DateTime<Utc>>,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

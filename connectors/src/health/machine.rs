@@ -27,6 +27,8 @@ pub(super) struct View {
     pub reason: String,
     pub action: Option<String>,
     pub since: DateTime<Utc>,
+    /// When the reason took the place of another one of the state.
+    pub reason_since: Option<DateTime<Utc>>,
 }
 
 /// Takes in reports about one account, and says what is news.
@@ -53,6 +55,7 @@ impl Machine {
                 reason: String::new(),
                 action: None,
                 since: now,
+                reason_since: None,
             },
             told: None,
             telling: false,
@@ -71,7 +74,13 @@ impl Machine {
         self.reports[source as usize] = Some(report);
         let found = self.judge();
         let another = found.state != self.view.state;
+        let same = found.reason == self.view.reason && found.action == self.view.action;
         self.view = View {
+            reason_since: match (another, same) {
+                (true, _) => None,
+                (false, true) => self.view.reason_since,
+                (false, false) => Some(now),
+            },
             state: found.state,
             reason: found.reason,
             action: found.action,
@@ -223,6 +232,7 @@ mod tests {
     fn another_reason_in_the_same_state_is_told_once_in_a_while() {
         let because = |reason: &str| HealthReport::misconfigured(reason, format!("mend {reason}"));
         let mut machine = Machine::new(at(0));
+        let mut begun = Vec::new();
         for (second, reason, expected) in [
             (1, "token", Some("token")),
             (2, "token", None),
@@ -235,12 +245,14 @@ mod tests {
             (63, "address", None),
             (300, "address", None),
             (301, "permission", Some("permission")),
+            (400, "address", Some("address")),
         ] {
             machine.feed(Session, because(reason), at(second));
             let news = machine.news(at(second));
             if let Some(view) = &news {
                 assert_eq!(view.since, at(1));
                 assert_eq!(view.action, Some(format!("mend {}", view.reason)));
+                begun.push(view.reason_since);
                 machine.telling = false;
                 machine.told(view.clone(), at(second));
             }
@@ -248,9 +260,11 @@ mod tests {
             assert_eq!(told.as_deref(), expected, "at {second}");
         }
         assert_eq!(machine.changes.len(), 1, "it does not go up and down");
+        // A reason that comes back is told apart from its first time.
+        assert_eq!(begun, [None, Some(at(4)), Some(at(301)), Some(at(400))]);
         // Another state is told at once all the same.
-        machine.feed(Session, HealthReport::ok(), at(302));
-        assert_eq!(tell(&mut machine, 302), Some(Ok));
+        machine.feed(Session, HealthReport::ok(), at(402));
+        assert_eq!(tell(&mut machine, 402), Some(Ok));
     }
 
     /// Feeds a state at a second and answers what is told there.

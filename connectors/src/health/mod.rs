@@ -216,6 +216,7 @@ impl InboundSink {
             state: view.state,
             reason: view.reason,
             action: view.action,
+            reason_since: view.reason_since,
             extra: serde_json::Map::new(),
         })
     }

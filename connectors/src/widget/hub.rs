@@ -12,9 +12,12 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt, future::FusedFuture};
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 use tributary_base::backoff::Backoff;
@@ -24,6 +27,11 @@ use super::token::Visitor;
 
 const TOPIC: &str = "widget.mailbox";
 const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(1);
+/// Connections that look into the mailbox at once when notices may have been missed, and the pause before the next ones.
+const LOOKS: usize = 100;
+const LOOKS_PAUSE: Duration = Duration::from_millis(50);
+/// Listening that held this long was no failure.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// One per bus, hence one per process outside of tests.
 static HUBS: Mutex<BTreeMap<usize, Weak<Hub>>> = Mutex::new(BTreeMap::new());
@@ -210,11 +218,15 @@ impl Hub {
         }
     }
 
-    /// Notices may have been missed.
-    fn doubt_all(&self) {
-        for line in self.lines().values().flatten() {
-            line.lost.store(true, Ordering::Release);
-            line.wake.notify_one();
+    /// Notices may have been missed: every connection is to ask the mailbox, not all of them at once.
+    async fn doubt_all(&self) {
+        let lines: Vec<Arc<Line>> = self.lines().values().flatten().map(Arc::clone).collect();
+        for some in lines.chunks(LOOKS) {
+            for line in some {
+                line.lost.store(true, Ordering::Release);
+                line.wake.notify_one();
+            }
+            tokio::time::sleep(LOOKS_PAUSE).await;
         }
     }
 
@@ -265,14 +277,15 @@ async fn listen(hub: Weak<Hub>, bus: Arc<dyn Bus>, stop: CancellationToken) {
             notices = again => notices,
         };
         if let Ok(mut notices) = notices {
-            attempt = 0;
-            match hub.upgrade() {
-                Some(hub) => hub.doubt_all(),
-                None => return,
-            }
+            let Some(doubtful) = hub.upgrade() else {
+                return;
+            };
+            let begun = Instant::now();
+            let mut doubting = Box::pin(async move { doubtful.doubt_all().await }).fuse();
             loop {
                 let notice = tokio::select! {
                     () = stop.cancelled() => return,
+                    () = &mut doubting, if !doubting.is_terminated() => continue,
                     notice = notices.next() => notice,
                 };
                 match (notice, hub.upgrade()) {
@@ -280,6 +293,9 @@ async fn listen(hub: Weak<Hub>, bus: Arc<dyn Bus>, stop: CancellationToken) {
                     (None, Some(_)) => break,
                     (_, None) => return,
                 }
+            }
+            if begun.elapsed() > STEADY {
+                attempt = 0;
             }
         }
         attempt += 1;

@@ -121,7 +121,7 @@ pub async fn list_events(
         let kind: Kind = serde_json::from_str(&row.envelope).map_err(corrupt)?;
         if filter.matches(&filter.organization, &kind.kind) {
             let event = state.links().event(&filter.organization, row.envelope);
-            let event = event.and_then(RawValue::from_string).map_err(corrupt)?;
+            let event = RawValue::from_string(event).map_err(corrupt)?;
             page.items.push(event);
         }
         page.next = row.position.0.to_string();

@@ -61,8 +61,8 @@ impl Store {
         self.within(work).await
     }
 
-    /// The oldest rows of each shard that meets the condition. In the order of the index: whoever asks for shards without
-    /// rows is answered at once, however many rows the others have.
+    /// The oldest rows of the shards that meet the condition, one shard after the other: in the order of the index, whoever
+    /// asks for shards without rows is answered at once, however many rows the others have.
     async fn outbox_rows_of(
         &self,
         condition: &'static str,

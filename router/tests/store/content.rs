@@ -377,6 +377,7 @@ pub fn channels_say_how_they_are(world: &World) -> Ran<'_> {
                 state,
                 reason: "token\u{0} rejected".to_owned(),
                 action: Some("renew it".to_owned()),
+                reason_since: None,
                 extra: Map::new(),
             };
             envelope(EventId::derived(&[&minutes.to_string()]), &health)

@@ -63,7 +63,7 @@ async fn main() -> Result<()> {
         if let Backing::Servers { .. } = backing {
             processes.extend(cpu::servers()?);
         }
-        processes.push(("load and simulators", std::process::id()));
+        processes.push(("load and endpoint", std::process::id()));
         let before = Spent::by(&processes)?;
         let saturated = way::measure(
             &system,

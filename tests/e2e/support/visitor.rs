@@ -9,6 +9,9 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 
 use super::PATIENCE;
 
+/// Between pings, as the script does it: a ping finds what no call told of.
+const PING: Duration = Duration::from_secs(25);
+
 type Wire = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A visitor who keeps its token, its history and what it has not got an ack for, over any number of connections.
@@ -96,6 +99,7 @@ impl Visitor {
         mut satisfied: impl FnMut(&BTreeMap<i64, Value>) -> bool,
     ) {
         let started = tokio::time::Instant::now();
+        let mut pinged = started;
         while !satisfied(&self.history) {
             assert!(
                 started.elapsed() < PATIENCE * 2,
@@ -106,9 +110,10 @@ impl Visitor {
                 self.connect().await;
                 continue;
             }
-            // As the script does (it waits longer): a ping finds what no call told of.
-            if self.read(Duration::from_millis(500)).await.is_none() {
+            self.read(Duration::from_millis(500)).await;
+            if pinged.elapsed() >= PING {
                 self.write(&json!({"t": "ping"})).await;
+                pinged = tokio::time::Instant::now();
             }
         }
     }

@@ -94,6 +94,7 @@ fn health_is_told_of_the_channel() {
         origin: origin(""),
         state: HealthState::Misconfigured,
         action: None,
+        reason_since: None,
         reason: "token rejected".to_owned(),
         extra: Map::new(),
     });
@@ -245,6 +246,7 @@ fn old_news_of_a_channel_is_none() {
                 origin,
                 state,
                 action: Some("renew the token".to_owned()),
+                reason_since: None,
                 reason: "token rejected".to_owned(),
                 extra: Map::new(),
             }),
