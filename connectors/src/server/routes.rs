@@ -244,6 +244,7 @@ pub(super) enum Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
+        let is_unread = matches!(self, Self::TooLarge | Self::Slow);
         let (status, retry_after) = match self {
             Self::Account(ReceiveError::Unauthorized) => (StatusCode::UNAUTHORIZED, None),
             Self::Account(ReceiveError::Forbidden) => (StatusCode::FORBIDDEN, None),
@@ -262,6 +263,11 @@ impl IntoResponse for Refused {
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, None),
         };
         let mut response = status.into_response();
+        if is_unread {
+            // The connection ends here, and a client who is not told would send its next request into it.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
         if let Some(wait) = retry_after {
             let seconds = wait.as_secs().max(1);
             response

@@ -64,6 +64,7 @@ async fn only_what_telegram_signed_gets_in() {
     let large = update(2, &"x".repeat(100_001));
     let response = post(&worker, path, Some(SECRET), &large).await;
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(response.headers()["connection"], "close");
     let messages = stage.all(|event| matches!(event, Inbound::Received(_)).then_some(()));
     assert!(messages.is_empty());
 

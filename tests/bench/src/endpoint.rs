@@ -218,11 +218,12 @@ fn number(body: &[u8]) -> Result<usize> {
     Ok(number.parse()?)
 }
 
-/// Checks signatures of the Standard Webhooks scheme.
-struct Key(Hmac<Sha256>);
+/// Makes and checks signatures of the Standard Webhooks scheme.
+pub struct Key(Hmac<Sha256>);
 
 impl Key {
-    fn new(secret: &str) -> Result<Self> {
+    /// `secret`: `whsec_<base64>`.
+    pub fn new(secret: &str) -> Result<Self> {
         let encoded = secret.strip_prefix("whsec_").context("not a secret")?;
         let key = BASE64_STANDARD.decode(encoded)?;
         Ok(Self(Hmac::new_from_slice(&key)?))
@@ -240,16 +241,27 @@ impl Key {
             timestamp.parse::<u64>()?.abs_diff(now) <= TOLERANCE,
             "the timestamp is not about now"
         );
-        let mut mac = self.0.clone();
-        for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
-            mac.update(part);
-        }
+        let mac = self.mac(id, timestamp, body);
         let signatures = header("webhook-signature")?.split(' ');
         let fits = signatures
             .filter_map(|signature| BASE64_STANDARD.decode(signature.strip_prefix("v1,")?).ok())
             .any(|signature| mac.clone().verify_slice(&signature).is_ok());
         anyhow::ensure!(fits, "no signature fits");
         Ok(())
+    }
+
+    /// The header that signs this body.
+    pub fn sign(&self, id: &str, timestamp: &str, body: &[u8]) -> String {
+        let code = self.mac(id, timestamp, body).finalize().into_bytes();
+        format!("v1,{}", BASE64_STANDARD.encode(code))
+    }
+
+    fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> Hmac<Sha256> {
+        let mut mac = self.0.clone();
+        for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
+            mac.update(part);
+        }
+        mac
     }
 }
 

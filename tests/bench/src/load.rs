@@ -1,10 +1,9 @@
 //! The provider's side: messages posted into the webhook, and nothing else that takes the cores under test.
 
 use std::{
-    net::SocketAddr,
     ops::Range,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -13,10 +12,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header, request};
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, task::JoinSet};
+use http_body_util::Full;
+use tokio::task::JoinSet;
+
+use crate::line::Lines;
 
 /// Contacts who write in turn.
 const CONTACTS: usize = 1_000;
@@ -34,11 +33,10 @@ pub enum Load {
 
 /// Posts to one webhook over connections that are kept.
 pub struct Provider {
-    address: SocketAddr,
+    lines: Lines,
     head: request::Parts,
     /// The words of every message.
     words: String,
-    idle: Mutex<Vec<Line>>,
 }
 
 impl Provider {
@@ -54,10 +52,9 @@ impl Provider {
             .body(())?
             .into_parts();
         Ok(Self {
-            address: authority.as_str().parse()?,
+            lines: Lines::new(authority.as_str().parse()?),
             head,
             words: "lorem ipsum ".repeat(60),
-            idle: Mutex::default(),
         })
     }
 
@@ -86,9 +83,13 @@ impl Provider {
             Load::Paced { per_second } => {
                 let mut tick = tokio::time::interval(Duration::from_secs(1) / per_second);
                 for number in numbers.clone() {
-                    tick.tick().await;
+                    // A late thread is no excuse: the message was to be sent now.
+                    let due = tick.tick().await.into_std();
                     let provider = Arc::clone(&provider);
-                    tasks.spawn(async move { Ok(vec![(number, provider.deliver(number).await?)]) });
+                    tasks.spawn(async move {
+                        provider.deliver(number).await?;
+                        Ok(vec![(number, due)])
+                    });
                 }
             }
         }
@@ -104,13 +105,13 @@ impl Provider {
     async fn deliver(&self, number: usize) -> Result<Instant> {
         let begun = Instant::now();
         let body = Bytes::from(self.update(number));
-        let mut line = self.line().await?;
+        let mut line = self.lines.take().await?;
         let (attempts, pause) = ATTEMPTS;
         for _ in 0..attempts {
             let request = Request::from_parts(self.head.clone(), Full::new(body.clone()));
             let status = line.post(request).await?;
             if status.is_success() {
-                self.idle().push(line);
+                self.lines.give_back(line);
                 return Ok(begun);
             }
             anyhow::ensure!(
@@ -122,22 +123,6 @@ impl Provider {
         anyhow::bail!("refused {attempts} times")
     }
 
-    /// The connection that was idle for the shortest time and is still open, or a new one.
-    async fn line(&self) -> Result<Line> {
-        loop {
-            let Some(mut line) = self.idle().pop() else {
-                return Line::to(self.address).await;
-            };
-            if futures::poll!(&mut line.connection).is_pending() {
-                return Ok(line);
-            }
-        }
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Line>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A text message of about 1 KiB, as Telegram posts it. Its text begins with the number.
     fn update(&self, number: usize) -> String {
         let id = number + 1;
@@ -146,42 +131,5 @@ impl Provider {
         format!(
             r#"{{"update_id":{id},"message":{{"message_id":{id},"from":{{"id":{contact},"is_bot":false,"first_name":"Bench","language_code":"en"}},"chat":{{"id":{contact},"first_name":"Bench","type":"private"}},"date":1767225600,"text":"{number} {words}"}}}}"#
         )
-    }
-}
-
-/// A connection for one request at a time. Whoever waits for an answer drives it: no task of its own has to be woken.
-struct Line {
-    requests: SendRequest<Full<Bytes>>,
-    connection: Connection<TokioIo<TcpStream>, Full<Bytes>>,
-}
-
-impl Line {
-    async fn to(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        Ok(Self {
-            requests,
-            connection,
-        })
-    }
-
-    /// The status of the answer, which is read to its end.
-    async fn post(&mut self, request: Request<Full<Bytes>>) -> Result<StatusCode> {
-        let answer = async {
-            self.requests.ready().await?;
-            let answer = self.requests.send_request(request).await?;
-            let status = answer.status();
-            answer.into_body().collect().await?;
-            Ok(status)
-        };
-        tokio::select! {
-            biased;
-            status = answer => status,
-            ended = &mut self.connection => {
-                ended?;
-                anyhow::bail!("the webhook closed a connection")
-            }
-        }
     }
 }

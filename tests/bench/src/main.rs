@@ -1,9 +1,12 @@
-//! Measures, in one run: the raw broker, and the whole way of a message (webhook -> bus -> router commit -> event ->
-//! endpoint) on RabbitMQ + PostgreSQL and on the embedded bus and store. Prints rates, latencies, the ratio to the raw broker, and
-//! the processor time that each process spent on a message: it varies less than rates do on a machine that others use as well.
+//! Measures, in one run: the raw broker, the stops of the way with nothing in them, and the whole way of a message (webhook
+//! -> bus -> router commit -> event -> endpoint) on RabbitMQ + PostgreSQL and on the embedded bus and store. Prints rates,
+//! latencies, the ratios to the raw broker and to the bare stops, and the processor time that each process spent on a message: it
+//! varies less than rates do on a machine that others use as well.
 
+mod bare;
 mod cpu;
 mod endpoint;
+mod line;
 mod load;
 mod raw;
 mod system;
@@ -14,9 +17,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use crate::{
+    bare::Bare,
     cpu::Spent,
     load::Load,
-    system::{Backing, System},
+    system::{Backing, Ends, System},
     way::Measured,
 };
 
@@ -51,6 +55,29 @@ async fn main() -> Result<()> {
     Spent::by(&processes)?.report_since(&before, MESSAGES * 2);
     println!();
 
+    println!(
+        "the same stops with nothing in them: HTTP in -> quorum queue -> a row each -> quorum queue -> signed HTTP out"
+    );
+    let ends = Ends::start().await?;
+    let bare = Bare::start(&amqp, &postgres, &ends.endpoint).await?;
+    let few = Load::Saturated { connections: 8 };
+    way::measure(&ends, &bare.webhook, few, 500).await?;
+    let mut processes = cpu::servers()?;
+    processes.push(("load, stops and endpoint", std::process::id()));
+    let before = Spent::by(&processes)?;
+    let many = Load::Saturated {
+        connections: CONNECTIONS,
+    };
+    let nothing = way::measure(&ends, &bare.webhook, many, MESSAGES).await?;
+    report(
+        "saturated",
+        &nothing,
+        &format!(", stops/raw {:.2}", nothing.rate / raw),
+    );
+    Spent::by(&processes)?.report_since(&before, MESSAGES);
+    bare.stop().await?;
+    println!();
+
     for backing in [Backing::Servers { amqp, postgres }, Backing::Embedded] {
         println!(
             "whole way on {}: webhook -> bus -> router commit -> event -> endpoint",
@@ -58,7 +85,13 @@ async fn main() -> Result<()> {
         );
         let system = System::start(&program, &backing).await?;
         // Warms connections, caches and the claim of lanes.
-        way::measure(&system, Load::Saturated { connections: 8 }, 500).await?;
+        way::measure(
+            &system.ends,
+            &system.webhook,
+            Load::Saturated { connections: 8 },
+            500,
+        )
+        .await?;
         let mut processes = system.processes();
         if let Backing::Servers { .. } = backing {
             processes.extend(cpu::servers()?);
@@ -66,7 +99,8 @@ async fn main() -> Result<()> {
         processes.push(("load and endpoint", std::process::id()));
         let before = Spent::by(&processes)?;
         let saturated = way::measure(
-            &system,
+            &system.ends,
+            &system.webhook,
             Load::Saturated {
                 connections: CONNECTIONS,
             },
@@ -77,11 +111,21 @@ async fn main() -> Result<()> {
             Backing::Servers { .. } => " (goal 0.25)",
             Backing::Embedded => "",
         };
-        let compared = format!(", pipeline/raw {:.2}{goal}", saturated.rate / raw);
+        let compared = format!(
+            ", pipeline/raw {:.2}{goal}, pipeline/stops {:.2}",
+            saturated.rate / raw,
+            saturated.rate / nothing.rate
+        );
         report("saturated", &saturated, &compared);
         Spent::by(&processes)?.report_since(&before, MESSAGES);
         let (pace, count) = PACE;
-        let paced = way::measure(&system, Load::Paced { per_second: pace }, count).await?;
+        let paced = way::measure(
+            &system.ends,
+            &system.webhook,
+            Load::Paced { per_second: pace },
+            count,
+        )
+        .await?;
         report(&format!("{pace}/s"), &paced, "");
         for line in system.metrics().await? {
             println!("  {line}");

@@ -31,11 +31,24 @@ impl Backing {
     }
 }
 
-/// Everything that runs during a measurement.
-pub struct System {
+/// Where messages begin and end.
+pub struct Ends {
     pub endpoint: Endpoint,
     /// The thread of both ends: what they say to each other wakes no other, which would cost the cores under test.
-    pub ends: Handle,
+    pub thread: Handle,
+}
+
+impl Ends {
+    pub async fn start() -> Result<Self> {
+        let thread = thread()?;
+        let endpoint = thread.spawn(Endpoint::start()).await??;
+        Ok(Self { endpoint, thread })
+    }
+}
+
+/// Everything that runs during a measurement.
+pub struct System {
+    pub ends: Ends,
     /// Where Telegram would post, and the secret it would send.
     pub webhook: (String, String),
     operations: Vec<String>,
@@ -49,8 +62,7 @@ impl System {
     /// Starts the program on the backing and points simulators at it.
     pub async fn start(program: &Path, backing: &Backing) -> Result<Self> {
         let telegram = TelegramSimulator::start(Options::quick()).await?;
-        let ends = thread()?;
-        let endpoint = ends.spawn(Endpoint::start()).await??;
+        let ends = Ends::start().await?;
         let folder = TempDir::new()?;
         let (ingress, api) = (free_address()?, free_address()?);
         let environment = environment(backing, &telegram, &ingress, &api);
@@ -101,7 +113,6 @@ impl System {
             String::from_utf8_lossy(&key.stderr)
         );
         let mut system = Self {
-            endpoint,
             ends,
             webhook: Default::default(),
             operations,
@@ -120,13 +131,14 @@ impl System {
         let made: serde_json::Value = reqwest::Client::new()
             .post(format!("http://{api}/v1/endpoints"))
             .bearer_auth(key)
-            .json(&json!({"url": self.endpoint.url(), "events": ["message.created"]}))
+            .json(&json!({"url": self.ends.endpoint.url(), "events": ["message.created"]}))
             .send()
             .await?
             .error_for_status()?
             .json()
             .await?;
-        self.endpoint
+        self.ends
+            .endpoint
             .set_secret(made["secret"].as_str().context("no secret")?)?;
         let webhook_is_set =
             |records: &Records| records.calls.iter().any(|call| call.method == "setWebhook");

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     load::{Load, Provider},
-    system::System,
+    system::Ends,
 };
 
 /// What was seen.
@@ -22,14 +22,19 @@ pub struct Measured {
 }
 
 /// Sends `count` messages and waits until each has arrived.
-pub async fn measure(system: &System, load: Load, count: usize) -> Result<Measured> {
-    let provider = Provider::new(&system.webhook)?;
-    let numbers = system.endpoint.expect(count);
+pub async fn measure(
+    ends: &Ends,
+    webhook: &(String, String),
+    load: Load,
+    count: usize,
+) -> Result<Measured> {
+    let provider = Provider::new(webhook)?;
+    let numbers = ends.endpoint.expect(count);
     let started = Instant::now();
-    let sending = system.ends.spawn(provider.send(load, numbers.clone()));
+    let sending = ends.thread.spawn(provider.send(load, numbers.clone()));
     let begun = sending.await??;
     let accepted = count as f64 / started.elapsed().as_secs_f64();
-    let arrived = system
+    let arrived = ends
         .endpoint
         .wait(numbers, Duration::from_secs(300))
         .await?;
