@@ -11,11 +11,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use futures::future::BoxFuture;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tributary_base::backoff::Backoff;
 use tributary_bus::{AmqpBus, Bus, BusState, EmbeddedBus};
 use tributary_config::Settings;
+use tributary_router::api::operations::Check;
 
 /// Opens a listener, or says which setting to change.
 ///
@@ -208,4 +210,26 @@ impl Tasks {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Answers what this process needs, and what of it is missing.
+pub type Ready = Arc<dyn Fn() -> BoxFuture<'static, Vec<Check>> + Send + Sync>;
+
+/// What `/readyz` asks: the bus, and the stores of this process.
+pub fn readiness(needs: &Needs, bus: &Arc<dyn Bus>) -> Ready {
+    let (needs, state) = (needs.clone(), bus.state());
+    Arc::new(move || {
+        let mut checks = vec![match state.borrow().clone() {
+            BusState::Ready => Check::ready("bus"),
+            BusState::Connecting => Check::missing("bus", "connecting"),
+            BusState::Away { reason } | BusState::Blocked { reason } => {
+                Check::missing("bus", reason)
+            }
+        }];
+        checks.extend(needs.list().into_iter().map(|(what, why)| match why {
+            None => Check::ready(what),
+            Some(why) => Check::missing(what, why),
+        }));
+        Box::pin(std::future::ready(checks))
+    })
 }

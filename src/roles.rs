@@ -3,14 +3,13 @@
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use anyhow::Result;
-use futures::future::BoxFuture;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tributary_base::{
     media::{self, Home, MediaService},
     telemetry,
 };
-use tributary_bus::{Attendant, Bus, BusState, Group, Lane, LaneSpec, Policy, Workers};
+use tributary_bus::{Attendant, Bus, Group, Lane, LaneSpec, Policy, Workers};
 use tributary_config::Settings;
 use tributary_connectors::{
     Accounts, ChannelLog, ConnectorAttendant, ConnectorStore, Ledger, server::serve_ingress,
@@ -19,7 +18,7 @@ use tributary_router::{
     RouterAttendant, WebhookLinks,
     api::{
         ApiState, Extras, Rate,
-        operations::{Check, Operations, serve_operations},
+        operations::{Operations, serve_operations},
         serve_api,
     },
     store::Store,
@@ -30,7 +29,7 @@ use crate::{
     cli::Role,
     message_log::ConnectorsLog,
     previews::Previews,
-    process::{Needs, Tasks, listen, open_bus, stop_on_signals, wait_for, watch_bus},
+    process::{Needs, Tasks, listen, open_bus, readiness, stop_on_signals, wait_for, watch_bus},
 };
 
 const MIGRATE: &str = "check store.url, and that `tributary migrate` was run";
@@ -488,25 +487,4 @@ async fn report<E: std::fmt::Display>(
 
 fn plain(lane: Lane) -> LaneSpec {
     LaneSpec { lane, filter: None }
-}
-
-type Ready = Arc<dyn Fn() -> BoxFuture<'static, Vec<Check>> + Send + Sync>;
-
-/// What `/readyz` asks: the bus, and the stores of this process.
-fn readiness(needs: &Needs, bus: &Arc<dyn Bus>) -> Ready {
-    let (needs, state) = (needs.clone(), bus.state());
-    Arc::new(move || {
-        let mut checks = vec![match state.borrow().clone() {
-            BusState::Ready => Check::ready("bus"),
-            BusState::Connecting => Check::missing("bus", "connecting"),
-            BusState::Away { reason } | BusState::Blocked { reason } => {
-                Check::missing("bus", reason)
-            }
-        }];
-        checks.extend(needs.list().into_iter().map(|(what, why)| match why {
-            None => Check::ready(what),
-            Some(why) => Check::missing(what, why),
-        }));
-        Box::pin(std::future::ready(checks))
-    })
 }

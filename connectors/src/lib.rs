@@ -8,6 +8,7 @@ mod capabilities;
 mod connector;
 mod custom;
 mod delivery;
+mod event_id;
 mod health;
 mod ledger;
 mod media;
@@ -34,6 +35,7 @@ pub use connector::{
     Uploads, Visit, Webhook,
 };
 pub use delivery::ConnectorAttendant;
+pub use event_id::event_id;
 pub use health::HealthReport;
 pub use ledger::{Ledger, LedgerError};
 pub use media::{
@@ -41,5 +43,5 @@ pub use media::{
 };
 pub use pace::{Bucket, Buckets, Pace, Rate};
 pub use render::{Rendered, Unrenderable, render};
-pub use sink::{InboundSink, SinkError, event_id};
+pub use sink::{InboundSink, SinkError};
 pub use store::{ConnectorStore, migrations};

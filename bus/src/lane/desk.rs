@@ -2,7 +2,7 @@
 //! itself: it is told what came, how it ended, and the time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -14,13 +14,9 @@ use tokio::time::Instant;
 use super::{
     Policy,
     item::{History, Item, Job, JobKind, Key, Report, Suspicion, Wait, Waiting, age},
+    settling::Settling,
 };
 use crate::{EventId, Tag, Taken};
-
-/// How long what is finished may wait for its neighbours before it is settled with them.
-const SETTLE_AFTER: Duration = Duration::from_millis(10);
-/// How long it may wait for an earlier message that is still worked on. A crash meanwhile has it handled again.
-const SETTLE_ALONE_AFTER: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -51,12 +47,7 @@ pub(super) struct Desk {
     probing: bool,
     /// Something was taken since the lane was claimed.
     begun: bool,
-    /// When each unsettled message was taken. Tags rise, so the first is the oldest.
-    unsettled: BTreeMap<Tag, Instant>,
-    /// To be settled, with the moment at which they were finished.
-    finished: BTreeMap<Tag, (Option<EventId>, Instant)>,
-    /// When to look again at what is finished.
-    settle_at: Option<Instant>,
+    settling: Settling,
     /// Of messages that were given back.
     memory: HashMap<EventId, History>,
     /// Finished, but the bus may not know.
@@ -83,9 +74,7 @@ impl Desk {
             pauses: 0,
             probing: false,
             begun: false,
-            unsettled: BTreeMap::new(),
-            finished: BTreeMap::new(),
-            settle_at: None,
+            settling: Settling::default(),
             memory: HashMap::new(),
             done: HashSet::new(),
         }
@@ -93,7 +82,7 @@ impl Desk {
 
     /// Puts a message on the desk. Answers whether it may have brought down a worker before.
     pub fn accept(&mut self, taken: Taken, key: Option<String>, now: Instant) -> Suspicion {
-        self.unsettled.insert(taken.tag, now);
+        self.settling.taken(taken.tag, now);
         let (envelope, unreadable) = match (taken.envelope, key.is_some()) {
             (Ok(envelope), true) => (Some(envelope), None),
             (Ok(_), false) => (None, Some("its key could not be told".to_owned())),
@@ -106,7 +95,7 @@ impl Desk {
         }
         let id = envelope.as_ref().map(|envelope| envelope.id);
         if id.is_some_and(|id| self.done.remove(&id)) {
-            self.finish(taken.tag, id, now);
+            self.settling.finish(taken.tag, id, now);
             return Suspicion::None;
         }
         let known = id.and_then(|id| self.memory.remove(&id));
@@ -252,7 +241,7 @@ impl Desk {
             queue.single = queue.single.saturating_sub(finished.len());
         }
         for item in &finished {
-            self.finish(item.tag, item.id, now);
+            self.settling.finish(item.tag, item.id, now);
         }
         let waiting = wait.and_then(|wait| self.decide(&key, &mut left, wait, now));
         if let Some(queue) = self.queues.get_mut(&key) {
@@ -396,10 +385,10 @@ impl Desk {
     /// When the oldest unsettled message has been held for as long as it may; at once when the pause of the lane is
     /// going to outlast that.
     pub fn give_back_at(&self) -> Option<Instant> {
-        let (_, oldest) = self.unsettled.first_key_value()?;
-        let limit = *oldest + self.policy.hold_limit;
+        let oldest = self.settling.oldest()?;
+        let limit = oldest + self.policy.hold_limit;
         match self.paused {
-            Some(until) if until > limit => Some(*oldest),
+            Some(until) if until > limit => Some(oldest),
             Some(_) | None => Some(limit),
         }
     }
@@ -410,58 +399,30 @@ impl Desk {
 
     /// How many messages are on the desk and not settled.
     pub fn held(&self) -> usize {
-        self.unsettled.len()
+        self.settling.held()
     }
 
-    fn finish(&mut self, tag: Tag, id: Option<EventId>, now: Instant) {
-        self.finished.insert(tag, (id, now));
-        self.settle_at.get_or_insert(now + SETTLE_AFTER);
-    }
-
-    /// What is finished and has to be settled now. While there is work, it waits a little for what came before it: one
-    /// acknowledgement for many costs the bus as much as one for each.
+    /// What is finished and has to be settled now; see [`Settling::take_due`].
     pub fn take_due(&mut self, now: Instant) -> Vec<(Tag, Option<EventId>)> {
-        let is_idle = self.busy == 0 && self.line.is_empty();
-        let many = usize::from(self.policy.prefetch) / 4;
-        if is_idle {
+        if self.busy == 0 && self.line.is_empty() {
             return self.take_finished();
         }
-        if self.finished.len() < many.max(1) && self.settle_at.is_none_or(|at| at > now) {
-            return Vec::new();
-        }
-        let in_order = self.unsettled.keys().zip(self.finished.keys());
-        let first = in_order.take_while(|(one, other)| one == other).count();
-        let is_due = |place: usize, at: Instant| place < first || at + SETTLE_ALONE_AFTER <= now;
-        let mut due = Vec::new();
-        let mut place = 0;
-        self.finished.retain(|tag, (id, at)| {
-            let stays = !is_due(place, *at);
-            place += 1;
-            if !stays {
-                due.push((*tag, *id));
-            }
-            stays
-        });
-        self.settle_at = (!self.finished.is_empty()).then_some(now + SETTLE_AFTER);
-        due
+        let many = usize::from(self.policy.prefetch) / 4;
+        self.settling.take_due(many.max(1), now)
     }
 
     /// When [`Desk::take_due`] is to be asked again although nothing happened.
     pub fn settle_at(&self) -> Option<Instant> {
-        self.settle_at
+        self.settling.look_at()
     }
 
     /// All that is finished.
     pub fn take_finished(&mut self) -> Vec<(Tag, Option<EventId>)> {
-        self.settle_at = None;
-        let finished = std::mem::take(&mut self.finished).into_iter();
-        finished.map(|(tag, (id, _))| (tag, id)).collect()
+        self.settling.take_finished()
     }
 
     pub fn settled(&mut self, tags: &[(Tag, Option<EventId>)]) {
-        for (tag, _) in tags {
-            self.unsettled.remove(tag);
-        }
+        self.settling.settled(tags);
     }
 
     /// The bus may or may not have taken note of these.
@@ -474,7 +435,7 @@ impl Desk {
     pub fn give_back(&mut self) {
         let finished = self.take_finished();
         self.unsure(finished);
-        self.unsettled.clear();
+        self.settling.forget();
         self.line.clear();
         self.busy = 0;
         for queue in self.queues.values_mut() {

@@ -7,6 +7,7 @@ mod job;
 mod measure;
 mod owner;
 mod runner;
+mod settling;
 mod share;
 mod work;
 

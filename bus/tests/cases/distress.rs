@@ -268,7 +268,7 @@ async fn publish_all(
         next += done;
         confirmed.send_modify(|confirmed| *confirmed += done);
         if outcomes.iter().any(Result::is_err) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            ready(&*bus).await;
         }
     }
     Ok(())

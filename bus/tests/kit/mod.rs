@@ -4,7 +4,6 @@
 pub mod scripted;
 
 use std::{
-    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -29,14 +28,14 @@ pub async fn bus() -> (TempDir, Arc<dyn Bus>) {
 
 /// Opens a file whose last user may not have let go of it yet.
 pub async fn reopen(dir: &TempDir) -> Arc<dyn Bus> {
-    let since = Instant::now();
-    loop {
-        match EmbeddedBus::open(&dir.path().join("bus.db")).await {
-            Ok(bus) => return bus,
-            Err(error) => assert!(since.elapsed() < PATIENCE, "cannot open again: {error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let path = dir.path().join("bus.db");
+    let mut opened = None;
+    eventually("it can be opened again", async || {
+        opened = EmbeddedBus::open(&path).await.ok();
+        opened.is_some()
+    })
+    .await;
+    opened.expect("it was opened")
 }
 
 /// An envelope about `subject` with a number in its data.
@@ -130,7 +129,7 @@ pub async fn claim(bus: &dyn Bus, lane: &Lane) -> Box<dyn Claim> {
 }
 
 /// Polls until the condition holds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let since = Instant::now();
     while !condition().await {
         assert!(since.elapsed() < PATIENCE, "not in time: {what}");

@@ -17,7 +17,7 @@ use tributary_bus::{
     Bus, Envelope, Handler, Lane, LaneEnd, LaneRun, Lease, Outcome, Policy, Work, run_lane,
 };
 
-use super::{claim, number};
+use super::{claim, eventually, number};
 
 type Rule = Box<dyn Fn(&Work) -> Outcome + Send + Sync>;
 
@@ -142,6 +142,7 @@ impl Handler for Scripted {
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         let _running = Running(&self.running);
         self.most.fetch_max(running, Ordering::SeqCst);
+        // The work itself, which takes as long as the test says; nobody waits for anything by it.
         tokio::time::sleep(self.takes).await;
         self.gate.cancelled().await;
         let mut outcomes = Vec::new();
@@ -263,13 +264,6 @@ impl Run {
 
 /// Waits until the lane is empty.
 pub async fn worked_off(bus: &dyn Bus, lane: &Lane) {
-    let since = Instant::now();
-    loop {
-        let depth = bus.depth(lane).await.expect("depth");
-        if depth == 0 {
-            return;
-        }
-        assert!(since.elapsed() < super::PATIENCE, "{depth} left in {lane}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let is_empty = || async { bus.depth(lane).await.expect("depth") == 0 };
+    eventually(&format!("{lane} is worked off"), is_empty).await;
 }

@@ -1,6 +1,9 @@
 use tributary_base::backoff::Backoff;
 
-use super::*;
+use super::{
+    super::settling::{SETTLE_AFTER, SETTLE_ALONE_AFTER},
+    *,
+};
 use crate::{Envelope, EventId, OrganizationId, message::ContactTyping};
 
 fn policy() -> Policy {
