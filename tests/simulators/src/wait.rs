@@ -1,9 +1,10 @@
 //! Waiting for something to become true, woken by what happens instead of by sleeping.
 
-use std::time::Duration;
+use std::{fmt::Display, sync::Mutex, time::Duration};
 
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
+
+use crate::lock;
 
 /// What was waited for did not happen in time.
 #[derive(Debug, thiserror::Error)]
@@ -47,5 +48,21 @@ impl Bell {
                 return holds();
             }
         }
+    }
+
+    /// The same, for what is recorded; on failure with a summary of it.
+    pub(crate) async fn wait_for<R: Display>(
+        &self,
+        within: Duration,
+        records: &Mutex<R>,
+        mut predicate: impl FnMut(&R) -> bool,
+    ) -> Result<(), TimedOut> {
+        if self.wait_until(within, || predicate(&lock(records))).await {
+            return Ok(());
+        }
+        Err(TimedOut {
+            within,
+            seen: lock(records).to_string(),
+        })
     }
 }

@@ -191,20 +191,13 @@ impl CustomSystem {
     pub async fn wait_until(
         &self,
         within: Duration,
-        mut predicate: impl FnMut(&CustomRecords) -> bool,
+        predicate: impl FnMut(&CustomRecords) -> bool,
     ) -> Result<(), TimedOut> {
         let shared = &self.shared;
-        if shared
+        shared
             .bell
-            .wait_until(within, || predicate(&lock(&shared.records)))
+            .wait_for(within, &shared.records, predicate)
             .await
-        {
-            return Ok(());
-        }
-        Err(TimedOut {
-            within,
-            seen: lock(&shared.records).to_string(),
-        })
     }
 
     /// Posts `{"events": [...]}` to an account's address (`http://.../channels/<id>`), signed.

@@ -176,20 +176,13 @@ impl Endpoint {
     pub async fn wait_until(
         &self,
         within: Duration,
-        mut predicate: impl FnMut(&EndpointRecords) -> bool,
+        predicate: impl FnMut(&EndpointRecords) -> bool,
     ) -> Result<(), TimedOut> {
         let shared = &self.shared;
-        if shared
+        shared
             .bell
-            .wait_until(within, || predicate(&lock(&shared.records)))
+            .wait_for(within, &shared.records, predicate)
             .await
-        {
-            return Ok(());
-        }
-        Err(TimedOut {
-            within,
-            seen: lock(&shared.records).to_string(),
-        })
     }
 
     /// Waits until so many different events have been accepted.

@@ -313,20 +313,13 @@ impl TelegramSimulator {
     pub async fn wait_until(
         &self,
         within: Duration,
-        mut predicate: impl FnMut(&Records) -> bool,
+        predicate: impl FnMut(&Records) -> bool,
     ) -> Result<(), TimedOut> {
         let shared = &self.simulation.shared;
-        if shared
+        shared
             .bell
-            .wait_until(within, || predicate(&lock(&shared.records)))
+            .wait_for(within, &shared.records, predicate)
             .await
-        {
-            return Ok(());
-        }
-        Err(TimedOut {
-            within,
-            seen: lock(&shared.records).to_string(),
-        })
     }
 
     /// Waits until at least so many messages were accepted.
