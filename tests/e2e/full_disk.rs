@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::support::{Api, Demo, PATIENCE, Spawn, Visitor, eventually, fetch};
 
@@ -19,23 +20,22 @@ fn limit_files(process: u32, bytes: Option<u64>) {
     assert!(status.expect("prlimit runs").success());
 }
 
-/// Sends a reply until the API takes it; answers how often it was refused before.
-async fn insist(api: &Api, conversation: &str, text: &str) -> usize {
+/// Sends a reply until the API takes it; tells how often it was refused before.
+async fn insist(api: &Api, conversation: &str, text: &str, refused: &watch::Sender<usize>) {
     let path = format!("/v1/conversations/{conversation}/messages");
     let body = json!({"content": {"type": "text", "text": text}});
     let started = Instant::now();
-    let mut refused = 0;
     loop {
         let (status, answer) = api
             .call_with(Method::POST, &path, Some(body.clone()), Some("one-reply"))
             .await
             .expect("the API answers");
         if status.is_success() {
-            return refused;
+            return;
         }
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
         assert_eq!(answer["code"], "unavailable");
-        refused += 1;
+        refused.send_modify(|refused| *refused += 1);
         assert!(started.elapsed() < PATIENCE, "never taken: {answer}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -61,9 +61,10 @@ async fn a_used_up_disk_is_told_and_loses_nothing() {
         visitor.say("during").await;
         (visitor, Instant::now())
     });
+    let (refused, mut refusals) = watch::channel(0);
     let replying = tokio::spawn({
         let (api, conversation) = (demo.api.clone(), conversation.clone());
-        async move { insist(&api, &conversation, "an answer").await }
+        async move { insist(&api, &conversation, "an answer", &refused).await }
     });
     let readyz = format!("{}/readyz", demo.operations);
     let told = eventually("/readyz tells", || async {
@@ -76,6 +77,10 @@ async fn a_used_up_disk_is_told_and_loses_nothing() {
         (demo.program.logged("disk") || demo.program.logged("full")).then_some(())
     })
     .await;
+    let refusal = refusals.wait_for(|refused| *refused > 0);
+    let refused = tokio::time::timeout(PATIENCE, refusal).await;
+    assert!(matches!(refused, Ok(Ok(_))), "it was never refused");
+    drop(refused);
     // What was kept before can still be read.
     let path = format!("/v1/conversations/{conversation}/messages");
     assert_eq!(demo.api.list(&path).await.len(), 1, "only what was kept");
@@ -86,7 +91,7 @@ async fn a_used_up_disk_is_told_and_loses_nothing() {
     limit_files(process, None);
     let (mut visitor, acknowledged) = saying.await.expect("said");
     assert!(acknowledged > freed);
-    assert!(replying.await.expect("replied") > 0, "it was never refused");
+    replying.await.expect("replied");
     visitor
         .until("the answer", |history| {
             history.values().any(|event| event["from"] == "agent")

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tributary_bus::MessageId;
+use tributary_bus::{MessageId, OrganizationId};
 use utoipa::ToSchema;
 
 use super::{
@@ -55,11 +55,7 @@ pub async fn edit_message(
     Body(request): Body<EditMessage>,
 ) -> Result<Json<Message>, Problem> {
     let edit = MessageEdit::Content(Box::new(sendable(request.content)?));
-    let view = state
-        .store()
-        .change_message(&organization, id, edit)
-        .await?;
-    Ok(Json(state.links().message(&organization, view).into()))
+    change(&state, &organization, id, edit).await
 }
 
 /// Delete a message
@@ -76,11 +72,7 @@ pub async fn delete_message(
     Id(id): Id<MessageId>,
 ) -> Result<Json<Message>, Problem> {
     let edit = MessageEdit::Delete;
-    let view = state
-        .store()
-        .change_message(&organization, id, edit)
-        .await?;
-    Ok(Json(state.links().message(&organization, view).into()))
+    change(&state, &organization, id, edit).await
 }
 
 /// React to a message
@@ -99,11 +91,18 @@ pub async fn set_reactions(
     Body(request): Body<SetReactions>,
 ) -> Result<Json<Message>, Problem> {
     let edit = MessageEdit::Reactions(checked(request.reactions)?);
-    let view = state
-        .store()
-        .change_message(&organization, id, edit)
-        .await?;
-    Ok(Json(state.links().message(&organization, view).into()))
+    change(&state, &organization, id, edit).await
+}
+
+/// Changes the message and answers it as it is now.
+async fn change(
+    state: &ApiState,
+    organization: &OrganizationId,
+    id: MessageId,
+    edit: MessageEdit,
+) -> Result<Json<Message>, Problem> {
+    let view = state.store().change_message(organization, id, edit).await?;
+    Ok(Json(state.links().message(organization, view).into()))
 }
 
 fn checked(reactions: Vec<String>) -> Result<Vec<String>, Problem> {
