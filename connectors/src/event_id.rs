@@ -6,20 +6,22 @@ use tributary_bus::{
     message::{
         ChannelHealth, ContactJoined, ContactLeft, ContactRead, ContactTyping, Inbound,
         MessageChangeFailed, MessageDeleted, MessageEdited, MessageMedia, MessageReacted,
-        MessageStatus,
+        MessageStatus, Origin,
     },
 };
 
 /// The id of an event: the same for the same thing however often it is reported, another for anything else.
 ///
-/// Messages have the id of the message. Everything else is named by what it says, and most of it by when it happened.
-/// Statuses, deletions and media leave the time out, since the same is the same news whenever it is told; so does what
-/// was read, which is named by how far.
+/// Messages have the id of the message. Everything else is named by what it says, and most of it by
+/// the provider's own name of the event ([`Origin::event`]), or by when it happened where the
+/// provider gives no name: then its times must be finer than people act, since the same within one
+/// tick counts once. Statuses, deletions and media leave both out: the same is the same news
+/// whenever it is reported; so does what was read, which is named by how far.
 pub fn event_id(channel: &ChannelId, event: &Inbound) -> EventId {
     let channel = channel.as_str();
     let origin = event.origin();
     let address = origin.address.as_str();
-    let at = origin.occurred_at.timestamp_millis().to_string();
+    let at = moment(origin);
     match event {
         Inbound::Received(message) => message.message_id.into(),
         Inbound::Edited(edit) => {
@@ -76,6 +78,14 @@ pub fn event_id(channel: &ChannelId, event: &Inbound) -> EventId {
     }
 }
 
+/// What tells an event from others that say the same. The two kinds of names cannot meet.
+fn moment(origin: &Origin) -> String {
+    match &origin.event {
+        Some(name) => format!("event {name}"),
+        None => origin.occurred_at.timestamp_millis().to_string(),
+    }
+}
+
 /// SHA-256 of the value as JSON, in hex.
 fn digest(value: &impl serde::Serialize) -> String {
     let json = serde_json::to_vec(value).unwrap_or_default();
@@ -104,6 +114,7 @@ mod tests {
             channel_id: ChannelId::from("shop"),
             address: Address::from("7"),
             occurred_at: DateTime::<Utc>::from_timestamp(second, 0).expect("a time"),
+            event: None,
             raw: None,
         }
     }

@@ -93,6 +93,7 @@ fn origin(channel_id: ChannelId, address: Address) -> Origin {
         channel_id,
         address,
         occurred_at: now(),
+        event: None,
         raw: None,
     }
 }

@@ -18,6 +18,10 @@ pub struct Origin {
     pub address: Address,
     /// When it happened, by the provider's clock.
     pub occurred_at: DateTime<Utc>,
+    /// The provider's own name of this event (not of the message that it is about): the same whenever it is reported
+    /// again, another one for anything else. Part of the event's id where the time alone would not tell two apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
     /// The provider's payload as it came, so that a better parser can read it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<Raw>,

@@ -64,6 +64,7 @@ impl Reader {
             channel_id: self.channel.clone(),
             address: Address(event.from.address.clone()),
             occurred_at: event.at,
+            event: Some(event.id.clone()),
             raw: Some(Raw {
                 media_type: "application/json".to_owned(),
                 body: raw.to_owned(),

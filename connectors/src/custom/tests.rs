@@ -2,7 +2,12 @@
 
 mod mutations;
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -10,7 +15,7 @@ use http::Request;
 use serde_json::{Value, json};
 use tributary_base::outgoing::Guard;
 use tributary_bus::{
-    Address, ChannelId, MessageId,
+    Address, ChannelId, EventId, MessageId,
     message::{
         Choice, Choices, Content, FailureCode, Inbound, Media, MediaContent, MediaId, MediaState,
         Raw, Status, Text,
@@ -212,6 +217,57 @@ fn the_same_event_is_the_same_however_it_is_written() {
         let value: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(ids(&body), ids(&value.to_string()), "{name}");
     }
+}
+
+/// A person changes their mind faster than the clock of their system ticks.
+#[test]
+fn events_of_the_same_second_are_told_apart_by_their_ids() {
+    let ids_of = |events: &[Value]| -> Vec<EventId> {
+        let body = json!({"events": events}).to_string();
+        let events = reader().to_events(body.as_bytes()).expect("right");
+        let channel = ChannelId::from("crm");
+        events
+            .iter()
+            .map(|event| event_id(&channel, event))
+            .collect()
+    };
+    let event = |id: &str, kind: &str, more: Value| {
+        let mut event = json!({"type": kind, "id": id, "at": "2026-03-01T10:00:00Z",
+            "from": {"address": "client-77"}});
+        for (field, value) in more.as_object().expect("fields") {
+            event[field] = value.clone();
+        }
+        event
+    };
+    let reaction = |id: &str, reactions: Value| {
+        event(
+            id,
+            "reaction",
+            json!({"message": "m-1", "reactions": reactions}),
+        )
+    };
+    let edit = |id: &str, text: &str| {
+        let content = json!({"type": "text", "text": text});
+        event(id, "edit", json!({"message": "m-1", "content": content}))
+    };
+    let all = [
+        reaction("r-1", json!(["👍"])),
+        reaction("r-2", json!([])),
+        reaction("r-3", json!(["👍"])),
+        edit("e-1", "one"),
+        edit("e-2", "two"),
+        edit("e-3", "one"),
+        event("j-1", "joined", json!({})),
+        event("j-2", "joined", json!({})),
+        event("l-1", "left", json!({"reason": "gone"})),
+        event("l-2", "left", json!({"reason": "gone"})),
+        event("t-1", "typing", json!({})),
+        event("t-2", "typing", json!({})),
+    ];
+    let ids = ids_of(&all);
+    let different: BTreeSet<&EventId> = ids.iter().collect();
+    assert_eq!(different.len(), all.len());
+    assert_eq!(ids_of(&all), ids, "posted again they are the same");
 }
 
 #[test]

@@ -149,6 +149,7 @@ fn origin(channel: &ChannelId, to: &Address, at: DateTime<Utc>) -> Origin {
         channel_id: channel.clone(),
         address: to.clone(),
         occurred_at: at,
+        event: None,
         raw: None,
     }
 }

@@ -211,6 +211,7 @@ impl InboundSink {
                 channel_id: self.channel().clone(),
                 address: Address::from(""),
                 occurred_at: view.since,
+                event: None,
                 raw: None,
             },
             state: view.state,

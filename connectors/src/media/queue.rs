@@ -320,6 +320,7 @@ fn all(origin: &Origin, message_id: MessageId, content: &Content) -> Vec<Message
     wanted
         .map(|(index, media)| MessageMedia {
             origin: Origin {
+                event: None,
                 raw: None,
                 ..origin.clone()
             },

@@ -244,6 +244,7 @@ mod tests {
                 channel_id: ChannelId::from("shop"),
                 address: Place::chat(SUPERGROUP).address(),
                 occurred_at: Utc::now(),
+                event: None,
                 raw: None,
             },
             reason: LeaveReason::Blocked,

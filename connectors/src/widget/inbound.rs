@@ -210,6 +210,7 @@ fn origin(channel: &ChannelId, visitor: Visitor, now: DateTime<Utc>) -> Origin {
         channel_id: channel.clone(),
         address: visitor.address(),
         occurred_at: now,
+        event: None,
         raw: None,
     }
 }

@@ -290,6 +290,7 @@ pub fn origin(channel: &str, address: &str) -> Origin {
         channel_id: ChannelId::from(channel),
         address: Address::from(address),
         occurred_at: Utc::now(),
+        event: None,
         raw: Some(Raw {
             media_type: "application/json".to_owned(),
             body: "{\"update_id\":1}".to_owned(),

@@ -64,6 +64,7 @@ fn origin() -> Origin {
         channel_id: ChannelId::from("shop"),
         address: Address::from("7"),
         occurred_at: DateTime::UNIX_EPOCH,
+        event: None,
         raw: None,
     }
 }

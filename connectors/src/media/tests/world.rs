@@ -211,6 +211,7 @@ pub(super) fn message(source: &str) -> Inbound {
             channel_id: channel_id.clone(),
             address: Address::from("7"),
             occurred_at: DateTime::<Utc>::from_timestamp(1, 0).expect("a time"),
+            event: None,
             raw: None,
         },
         message_id: MessageId::derived(&channel_id, source),

@@ -106,6 +106,7 @@ impl Translator<'_> {
         let payload = (!payload.is_empty()).then(|| payload.to_owned());
         Some(Inbound::Joined(Box::new(ContactJoined {
             origin: Origin {
+                event: None,
                 raw: None,
                 ..origin.clone()
             },

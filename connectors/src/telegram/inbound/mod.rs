@@ -254,6 +254,7 @@ impl Translator<'_> {
             occurred_at: told
                 .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
                 .unwrap_or(self.now),
+            event: None,
             raw: Some(Raw {
                 media_type: "application/json".to_owned(),
                 body: self.raw.to_owned(),

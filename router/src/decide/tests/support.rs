@@ -45,6 +45,7 @@ pub fn origin(address: &str) -> Origin {
         channel_id: shop(),
         address: Address::from(address),
         occurred_at: now() - TimeDelta::seconds(5),
+        event: None,
         raw: Some(Raw {
             media_type: "application/json".to_owned(),
             body: "{}".to_owned(),
