@@ -349,6 +349,8 @@ pub enum Action {
 #[derive(Debug, Clone)]
 pub struct SendContext {
     pub message_id: MessageId,
+    /// How many parts the message has; 1 for an action.
+    pub parts: u32,
     pub to: Address,
     /// Place in the conversation.
     pub seq: i64,

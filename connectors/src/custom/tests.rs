@@ -358,6 +358,7 @@ fn a_request_is_taken_whole_or_refused_whole() {
 fn context(reply_to: Option<&str>) -> SendContext {
     SendContext {
         message_id: MessageId::derived(&ChannelId::from("crm"), "fixed"),
+        parts: 1,
         to: Address::from("client-77"),
         seq: 12,
         reply_to: reply_to.map(str::to_owned),

@@ -186,6 +186,7 @@ impl DeliveryHandler {
     fn context(&self, message_id: MessageId, to: &Address, seq: i64, key: String) -> SendContext {
         SendContext {
             message_id,
+            parts: 1,
             to: to.clone(),
             seq,
             reply_to: None,

@@ -182,6 +182,7 @@ impl DeliveryHandler {
         }
         let key = format!("{}-{}", delivery.message_id, part.index);
         let mut context = self.context(delivery.message_id, &delivery.to, delivery.seq, key);
+        context.parts = sending.count;
         context.reply_to = delivery.reply_to.clone().filter(|_| part.index == 0);
         let hold = match self.on_unknown() {
             OnUnknown::Hold => Hold::Yes,

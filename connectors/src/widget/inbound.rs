@@ -125,6 +125,7 @@ pub(super) fn to_event(spoken: Spoken, writer: &Writer, now: DateTime<Utc>) -> W
         draft: Draft {
             message_id,
             part: 0,
+            is_last: true,
             client_id: Some(spoken.client_id),
             body: spoken.body.to_json(),
             reply_to: place,
@@ -141,7 +142,7 @@ pub(super) fn to_typing(channel: &ChannelId, visitor: Visitor, now: DateTime<Utc
     })
 }
 
-/// What became of messages to the visitor; `statuses` are published for each, in this order.
+/// What became of messages to the visitor; `statuses` are published for each that is whole, in this order.
 pub(super) fn to_statuses(
     sent: &[Sent],
     statuses: &[Status],
@@ -150,7 +151,7 @@ pub(super) fn to_statuses(
     now: DateTime<Utc>,
 ) -> Vec<Inbound> {
     let mut events = Vec::with_capacity(sent.len() * statuses.len());
-    for message in sent {
+    for message in sent.iter().filter(|part| part.is_last) {
         for status in statuses {
             events.push(Inbound::Status(MessageStatus {
                 origin: origin(channel, visitor, now),

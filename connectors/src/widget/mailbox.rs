@@ -44,6 +44,8 @@ pub(super) struct Draft {
     pub(super) message_id: MessageId,
     /// 0 but for later parts of a long reply.
     pub(super) part: i32,
+    /// No part of the message follows.
+    pub(super) is_last: bool,
     /// The visitor's own name of it; `None` when it goes to the visitor.
     pub(super) client_id: Option<String>,
     /// JSON.
@@ -103,11 +105,13 @@ pub(super) struct Position {
     pub(super) seen: i64,
 }
 
-/// A message to the visitor, as far as its status is concerned.
+/// A part of a message to the visitor, as far as the message's status is concerned.
 #[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
 pub(super) struct Sent {
     pub(super) seq: i64,
     pub(super) message_id: MessageId,
+    /// The message ends here: its status is this part's. Parts are put into the mailbox in order.
+    pub(super) is_last: bool,
 }
 
 impl Mailbox {
@@ -176,8 +180,8 @@ impl Mailbox {
         let seq = seq.ok_or(MailboxError::UnknownVisitor)?;
         let inserted = on!(&mut tx, db => sqlx::query(
             "INSERT INTO widget_mailbox
-                 (channel_id, visitor, seq, organization, message_id, part, client_id, body, created_at, reply_to)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+                 (channel_id, visitor, seq, organization, message_id, part, client_id, body, created_at, reply_to, is_last)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
         )
         .bind(&self.channel)
         .bind(visitor)
@@ -189,6 +193,7 @@ impl Mailbox {
         .bind(&draft.body)
         .bind(draft.at)
         .bind(draft.reply_to)
+        .bind(draft.is_last)
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;
@@ -264,8 +269,7 @@ impl Mailbox {
         .await)?)
     }
 
-    /// The messages to the visitor behind one place and up to another, at most `limit`; of one in several parts, the
-    /// last.
+    /// The parts of messages to the visitor behind one place and up to another, at most `limit`.
     pub(super) async fn sent(
         &self,
         visitor: Visitor,
@@ -274,15 +278,9 @@ impl Mailbox {
         limit: i64,
     ) -> Result<Vec<Sent>, MailboxError> {
         Ok(on!(read &self.database, db => sqlx::query_as(
-            "SELECT letter.seq, letter.message_id FROM widget_mailbox letter
-             WHERE letter.channel_id = $1 AND letter.visitor = $2 AND letter.seq > $3 AND letter.seq <= $4
-                 AND letter.client_id IS NULL
-                 AND NOT EXISTS (
-                     SELECT 1 FROM widget_mailbox later
-                     WHERE later.channel_id = letter.channel_id AND later.message_id = letter.message_id
-                         AND later.part > letter.part
-                 )
-             ORDER BY letter.seq LIMIT $5",
+            "SELECT seq, message_id, is_last FROM widget_mailbox
+             WHERE channel_id = $1 AND visitor = $2 AND seq > $3 AND seq <= $4 AND client_id IS NULL
+             ORDER BY seq LIMIT $5",
         )
         .bind(&self.channel)
         .bind(visitor)

@@ -37,6 +37,7 @@ pub(super) fn to_draft(
     let draft = Draft {
         message_id: context.message_id,
         part: i32::try_from(part.index).map_err(|_| Unfit::Part)?,
+        is_last: part.index + 1 >= context.parts,
         client_id: None,
         body: to_body(&part.content)?.to_json(),
         reply_to: None,
@@ -165,6 +166,7 @@ mod tests {
     fn context(to: &str) -> SendContext {
         SendContext {
             message_id: MessageId::generate(),
+            parts: 1,
             to: Address::from(to),
             seq: 4,
             reply_to: None,

@@ -156,6 +156,7 @@ impl Direct {
     fn context(&self, to: &str, reply_to: Option<&str>) -> SendContext {
         SendContext {
             message_id: MessageId::generate(),
+            parts: 1,
             to: Address::from(to),
             seq: 1,
             reply_to: reply_to.map(str::to_owned),

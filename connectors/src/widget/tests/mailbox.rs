@@ -37,7 +37,7 @@ on_both!(
     nobody_is_sent_anything_who_never_wrote,
     a_mailbox_is_read_page_by_page,
     marks_only_move_forward,
-    of_a_message_in_parts_the_last_counts,
+    of_a_message_in_parts_the_last_is_known,
     widgets_do_not_see_each_other,
     workers_agree_on_one_key,
 );
@@ -73,6 +73,7 @@ fn reply(text: &str) -> Draft {
     Draft {
         message_id: MessageId::generate(),
         part: 0,
+        is_last: true,
         client_id: None,
         body: format!(r#"{{"type":"text","text":"{text}"}}"#),
         reply_to: None,
@@ -214,17 +215,22 @@ async fn marks_only_move_forward(kind: Kind) {
     assert_eq!(marks().await, (5, 4));
 }
 
-async fn of_a_message_in_parts_the_last_counts(kind: Kind) {
+async fn of_a_message_in_parts_the_last_is_known(kind: Kind) {
     let Box {
         mailbox,
         visitor,
         _dir,
         ..
     } = open(kind).await;
-    let (long, short) = (reply("part 0"), reply("short"));
+    let short = reply("short");
+    let long = Draft {
+        is_last: false,
+        ..reply("part 0")
+    };
     let part = |part| Draft {
         message_id: long.message_id,
         part,
+        is_last: part == 2,
         ..reply("part")
     };
     mailbox.keep(visitor, &long).await.expect("kept");
@@ -236,14 +242,21 @@ async fn of_a_message_in_parts_the_last_counts(kind: Kind) {
         let sent = mailbox.sent(visitor, after, upto, limit).await;
         sent.expect("an answer")
     };
-    let of = |seq, draft: &Draft| Sent {
+    let of = |seq, draft: &Draft, is_last| Sent {
         seq,
         message_id: draft.message_id,
+        is_last,
     };
-    assert_eq!(sent(0, 5, 9).await, [of(4, &short), of(5, &long)]);
-    assert_eq!(sent(0, 4, 9).await, [of(4, &short)]);
-    assert_eq!(sent(4, 5, 9).await, [of(5, &long)]);
-    assert_eq!(sent(0, 5, 1).await, [of(4, &short)]);
+    let all = [
+        of(1, &long, false),
+        of(3, &long, false),
+        of(4, &short, true),
+        of(5, &long, true),
+    ];
+    assert_eq!(sent(0, 5, 9).await, all);
+    assert_eq!(sent(0, 4, 9).await, all[..3]);
+    assert_eq!(sent(4, 5, 9).await, all[3..]);
+    assert_eq!(sent(0, 5, 1).await, all[..1]);
     assert!(sent(5, 5, 9).await.is_empty());
 }
 

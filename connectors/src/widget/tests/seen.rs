@@ -6,8 +6,11 @@ use tributary_bus::{
     message::{Content, Status},
 };
 
-use super::{stage::Stage, visitor::Visitor};
-use crate::testing::Kind;
+use super::{
+    stage::{Stage, context},
+    visitor::Visitor,
+};
+use crate::{SendContext, testing::Kind};
 
 /// A visitor who has written and has been sent replies.
 async fn answered(stage: &mut Stage, replies: usize) -> (Visitor, Vec<MessageId>) {
@@ -82,23 +85,34 @@ async fn nobody_can_have_seen_what_was_not_pushed() {
     assert_eq!(stage.status().await, (later, Status::Delivered));
 }
 
+/// The visitor is there and says at once, of each part, that it came and was read: as the script does in an open panel.
 #[tokio::test]
-async fn a_message_in_parts_is_delivered_with_its_last() {
-    let mut stage = Stage::new("").await;
-    let (mut visitor, _) = answered(&mut stage, 0).await;
-    let (to, id) = (visitor.address(), MessageId::generate());
-    for part in 0..2 {
-        let sent = stage.send(0, &to, id, part, Content::text("part")).await;
-        sent.expect("sent");
-        visitor.next().await;
+async fn a_message_in_parts_is_delivered_and_read_with_its_last() {
+    const PARTS: u32 = 13;
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let mut stage = Stage::on(kind, "").await;
+        let (mut visitor, _) = answered(&mut stage, 0).await;
+        let id = MessageId::generate();
+        for index in 0..PARTS {
+            let context = SendContext {
+                parts: PARTS,
+                ..context(&visitor.address(), id, index)
+            };
+            let sent = stage.send_with(0, index, Content::text("part"), &context);
+            sent.await.expect("sent");
+            let place = visitor.next().await["seq"].as_i64().expect("a place");
+            if index + 1 == PARTS {
+                assert!(stage.is_quiet().await, "not before the last part");
+            }
+            for frame in ["delivered", "read"] {
+                visitor.frame(json!({"t": frame, "upto": place})).await;
+            }
+            visitor.nothing_but_pong().await;
+        }
+        assert_eq!(stage.status().await, (id, Status::Delivered));
+        assert_eq!(stage.status().await, (id, Status::Read));
+        assert!(stage.is_quiet().await, "once");
     }
-    visitor.frame(json!({"t": "delivered", "upto": 2})).await;
-    visitor.nothing_but_pong().await;
-    assert!(stage.is_quiet().await);
-    visitor.frame(json!({"t": "delivered", "upto": 3})).await;
-    assert_eq!(stage.status().await, (id, Status::Delivered));
-    visitor.nothing_but_pong().await;
-    assert!(stage.is_quiet().await);
 }
 
 #[tokio::test]

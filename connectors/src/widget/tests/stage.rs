@@ -284,6 +284,7 @@ pub(super) const PICTURE: File<'static> = File {
 pub(super) fn context(to: &Address, message_id: MessageId, index: u32) -> SendContext {
     SendContext {
         message_id,
+        parts: 1,
         to: to.clone(),
         seq: 1,
         reply_to: None,
