@@ -7,7 +7,10 @@ use std::{
 
 use futures::{StreamExt, stream::BoxStream};
 use lapin::Event;
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::{
+    sync::{broadcast, watch},
+    time::MissedTickBehavior,
+};
 use tokio_util::sync::CancellationToken;
 use tributary_base::backoff::Backoff;
 
@@ -17,7 +20,7 @@ use super::{
     publisher::{Generation, Pace},
     topology::{Names, declare_dead, declare_exchanges},
 };
-use crate::BusError;
+use crate::{BusError, Lane};
 
 /// In case an end goes unannounced.
 const PULSE: Duration = Duration::from_millis(500);
@@ -31,6 +34,8 @@ pub(super) struct Plan {
     pub(super) names: Names,
     pub(super) pace: Pace,
     pub(super) board: Board,
+    /// Lanes that had to be made.
+    pub(super) renewed: broadcast::Sender<Lane>,
     pub(super) stop: CancellationToken,
 }
 
@@ -54,7 +59,8 @@ impl Line {
         match self {
             Self::Publishing(current) => {
                 declare_dead(link, &plan.names).await?;
-                let generation = Generation::begin(Arc::clone(link), plan.pace).await?;
+                let generation =
+                    Generation::begin(Arc::clone(link), plan.pace, plan.renewed.clone()).await?;
                 let over = generation.over();
                 current.send_replace(Some(Arc::new(generation)));
                 Ok(over)

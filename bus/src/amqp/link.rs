@@ -13,7 +13,8 @@ use std::{
 
 use futures::{StreamExt, stream::BoxStream};
 use lapin::{
-    AsyncTcpStream, Channel, Connection, ConnectionProperties, Event,
+    AsyncTcpStream, Channel, Connection, ConnectionProperties, ErrorKind, Event,
+    protocol::{AMQPErrorKind, AMQPSoftError},
     tcp::TLSConfig,
     uri::{AMQPScheme, AMQPUri},
 };
@@ -262,6 +263,35 @@ impl Socket {
             // An error means that it is shut already.
             drop(socket.shutdown(Shutdown::Both));
         }
+    }
+}
+
+/// 404 NOT_FOUND is an answer and no error: what was asked for is not there.
+pub(super) async fn if_there<T>(
+    request: impl Future<Output = lapin::Result<T>>,
+) -> lapin::Result<Option<T>> {
+    unless(AMQPSoftError::NOTFOUND, request).await
+}
+
+/// 405 RESOURCE_LOCKED is an answer and no error: another connection has it.
+pub(super) async fn if_free<T>(
+    request: impl Future<Output = lapin::Result<T>>,
+) -> lapin::Result<Option<T>> {
+    unless(AMQPSoftError::RESOURCELOCKED, request).await
+}
+
+async fn unless<T>(
+    refusal: AMQPSoftError,
+    request: impl Future<Output = lapin::Result<T>>,
+) -> lapin::Result<Option<T>> {
+    match request.await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) => match error.kind() {
+            ErrorKind::ProtocolError(reply) if *reply.kind() == AMQPErrorKind::Soft(refusal) => {
+                Ok(None)
+            }
+            _ => Err(error),
+        },
     }
 }
 
