@@ -32,6 +32,8 @@ use tokio_util::{
     task::TaskTracker,
 };
 
+use tributary_config::Secret;
+
 use board::Board;
 use connection::{Line, Plan, supervise};
 use link::{Dial, Link, if_there};
@@ -79,7 +81,7 @@ impl AmqpBus {
         let stop = CancellationToken::new();
         let plan = Arc::new(Plan {
             dial: Dial {
-                url: settings.url.clone(),
+                urls: settings.addresses().map(Secret::new).collect(),
                 heartbeat: settings.heartbeat,
                 connect_deadline: settings.connect_deadline,
                 request_deadline: settings.connect_deadline,
