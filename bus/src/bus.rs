@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::stream::BoxStream;
+use futures::{StreamExt, stream, stream::BoxStream};
 use tokio::sync::watch;
 
 use crate::{Envelope, EnvelopeError, Group, Lane, OrganizationId, Sealed};
@@ -23,6 +23,18 @@ pub trait Bus: Send + Sync + 'static {
     /// Makes sure that the lanes exist. Lanes are durable; declaring one twice changes nothing, and declaring it with
     /// another filter replaces its filter.
     async fn declare(&self, lanes: &[LaneSpec]) -> Result<(), BusError>;
+
+    /// Declares one lane, and answers whether it was there: what was in a lane that had to be made anew is gone.
+    async fn ensure(&self, spec: &LaneSpec) -> Result<Found, BusError> {
+        self.declare(std::slice::from_ref(spec)).await?;
+        Ok(Found::Before)
+    }
+
+    /// Lanes that a declaration or a publication of this process made anew, from now on: what was in them, if they were not
+    /// new, is gone. Nothing is kept for those who do not listen, and who is too slow misses some.
+    fn redeclared(&self) -> BoxStream<'static, Lane> {
+        stream::pending().boxed()
+    }
 
     /// Removes a lane with all that is in it. Removing one that does not exist is no error.
     async fn remove(&self, lane: &Lane) -> Result<(), BusError>;
@@ -135,6 +147,14 @@ pub struct LaneSpec {
     pub filter: Option<EventFilter>,
 }
 
+/// Since when a lane is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    Before,
+    /// It was missing, and was made by this very declaration.
+    Now,
+}
+
 /// Events of one organization whose types match one of the patterns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventFilter {
@@ -232,6 +252,9 @@ pub enum BusError {
     Deadline(Duration),
     #[error("lane {0} is no longer owned by this worker")]
     Lost(Lane),
+    /// Somebody removed it, or the broker lost it: declare it again with [`Bus::ensure`].
+    #[error("lane {0} does not exist in the broker any more")]
+    Missing(Lane),
     #[error("bus refused: {0}")]
     Refused(String),
 }

@@ -12,8 +12,8 @@ pub mod message;
 
 pub use amqp::AmqpBus;
 pub use bus::{
-    Bus, BusError, BusState, Claim, DeadId, DeadLetter, Destination, EventFilter, Intake, LaneSpec,
-    Lease, Membership, Moved, Notice, Publication, PublishError, Tag, Taken,
+    Bus, BusError, BusState, Claim, DeadId, DeadLetter, Destination, EventFilter, Found, Intake,
+    LaneSpec, Lease, Membership, Moved, Notice, Publication, PublishError, Tag, Taken,
 };
 pub use embedded::EmbeddedBus;
 pub use envelope::{Data, Envelope, EnvelopeError, Payload, Sealed};

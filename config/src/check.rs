@@ -4,13 +4,7 @@ use crate::{Problem, Settings};
 
 /// Mistakes that no single key's type shows.
 pub(crate) fn check_together(settings: &Settings, problems: &mut Vec<Problem>) {
-    let bus = settings.bus.url.expose();
-    if !settings.bus.is_embedded() && !bus.starts_with("amqp://") && !bus.starts_with("amqps://") {
-        problems.push(Problem::new(
-            "bus.url",
-            "must be \"embedded\" or start with amqp:// or amqps://",
-        ));
-    }
+    check_bus(settings, problems);
     for (key, url) in [
         ("store.url", &settings.store.url),
         ("store.connectors_url", &settings.store.connectors_url),
@@ -129,3 +123,37 @@ fn check_media(settings: &Settings, problems: &mut Vec<Problem>) {
         ));
     }
 }
+
+/// Every address of the broker that cannot be one; named by its place, since it holds a password.
+fn check_bus(settings: &Settings, problems: &mut Vec<Problem>) {
+    if settings.bus.is_embedded() {
+        return;
+    }
+    let addresses: Vec<&str> = settings.bus.addresses().collect();
+    let is_one = addresses.len() < 2;
+    if addresses.is_empty() {
+        problems.push(Problem::new("bus.url", SCHEME));
+    }
+    for (index, address) in addresses.iter().enumerate() {
+        let place = if is_one {
+            String::new()
+        } else {
+            format!("address {} ", index + 1)
+        };
+        let is_amqp = address.starts_with("amqp://") || address.starts_with("amqps://");
+        let reason = if !is_amqp && is_one {
+            SCHEME.to_owned()
+        } else if !is_amqp {
+            "must start with amqp:// or amqps:// (\"embedded\" stands alone)".to_owned()
+        } else {
+            match url::Url::parse(address) {
+                Ok(url) if url.host_str().is_some_and(|host| !host.is_empty()) => continue,
+                Ok(_) => "must name a host".to_owned(),
+                Err(reason) => format!("is no URL: {reason}"),
+            }
+        };
+        problems.push(Problem::new("bus.url", place + &reason));
+    }
+}
+
+const SCHEME: &str = "must be \"embedded\" or start with amqp:// or amqps://";

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, SeqAccess, Visitor},
+};
 
 /// A password, token or key. Written as the value itself, as `env:NAME` or as `file:PATH` (one trailing line
 /// break is removed). `Debug` and logs show `[redacted]`.
@@ -38,6 +41,31 @@ impl<'de> Deserialize<'de> for Secret {
         let text = String::deserialize(input)?;
         resolve(&text).map(Self::new).map_err(D::Error::custom)
     }
+}
+
+/// Reads one secret or a list of them, as one with spaces between.
+pub(crate) fn one_or_many<'de, D: Deserializer<'de>>(input: D) -> Result<Secret, D::Error> {
+    struct OneOrMany;
+    impl<'de> Visitor<'de> for OneOrMany {
+        type Value = Secret;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or a list of strings")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Secret, E> {
+            resolve(text).map(Secret::new).map_err(E::custom)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Secret, A::Error> {
+            let mut all = Vec::new();
+            while let Some(text) = list.next_element::<String>()? {
+                all.push(resolve(&text).map_err(A::Error::custom)?);
+            }
+            Ok(Secret::new(all.join(" ")))
+        }
+    }
+    input.deserialize_any(OneOrMany)
 }
 
 /// Follows `env:NAME` and `file:PATH`; the error never repeats a literal secret.

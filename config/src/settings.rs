@@ -43,7 +43,8 @@ pub struct Demo {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Bus {
-    /// `embedded` or an AMQP URL; holds a password, hence a secret.
+    /// `embedded`, or AMQP URLs of the nodes of one cluster with spaces between; they hold a password, hence a secret.
+    #[serde(deserialize_with = "crate::secret::one_or_many")]
     pub url: Secret,
     #[serde(with = "crate::duration")]
     pub heartbeat: Duration,
@@ -59,6 +60,11 @@ impl Bus {
     /// Whether the bus is the SQLite file of this process.
     pub fn is_embedded(&self) -> bool {
         self.url.expose() == "embedded"
+    }
+
+    /// The AMQP URLs of the broker's nodes.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.url.expose().split_whitespace()
     }
 }
 

@@ -146,3 +146,56 @@ fn without_the_demo_nothing_of_it_is_left() {
     assert_eq!(settings.channels.keys().collect::<Vec<_>>(), ["chat"]);
     assert_eq!(settings.channels["chat"].organization, "acme");
 }
+
+#[test]
+fn the_bus_has_one_address_or_several() {
+    let several = [
+        (
+            "[bus]\nurl = [\"amqp://u:p@a/\", \"amqps://u:p@b:5671/\"]",
+            None,
+        ),
+        ("[bus]\nurl = \"amqp://u:p@a/ amqps://u:p@b:5671/\"", None),
+        ("", Some("amqp://u:p@a/ amqps://u:p@b:5671/")),
+        ("", Some("[\"amqp://u:p@a/\", \"amqps://u:p@b:5671/\"]")),
+    ];
+    for (file, variable) in several {
+        let environment: Vec<_> = variable
+            .map(|url| ("TRIBUTARY_BUS__URL", url))
+            .into_iter()
+            .collect();
+        let settings = load(file, &environment).expect("valid");
+        let addresses: Vec<&str> = settings.bus.addresses().collect();
+        assert_eq!(
+            addresses,
+            ["amqp://u:p@a/", "amqps://u:p@b:5671/"],
+            "{file} {variable:?}"
+        );
+        assert!(!settings.bus.is_embedded());
+    }
+    assert!(load("", &[]).expect("valid").bus.is_embedded());
+}
+
+#[test]
+fn each_bad_address_of_the_bus_is_reported() {
+    let file = "[bus]\nurl = [\"amqp://u:hunter2@a/\", \"embedded\", \"http://u:hunter2@b\", \"amqp://\", \"env:NOT_THERE\"]";
+    let text = load(file, &[]).expect_err("must be refused").to_string();
+    assert!(text.contains("NOT_THERE is not set"), "{text}");
+    let file = file.replace(", \"env:NOT_THERE\"", "");
+    let text = load(&file, &[]).expect_err("must be refused").to_string();
+    for place in [
+        "bus.url: address 2 must",
+        "bus.url: address 3 must",
+        "bus.url: address 4 ",
+    ] {
+        assert!(text.contains(place), "{place}: {text}");
+    }
+    assert!(!text.contains("address 1"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    for (file, reason) in [
+        ("[bus]\nurl = []", "bus.url: must be"),
+        ("[bus]\nurl = 5", "bus.url: "),
+    ] {
+        let text = load(file, &[]).expect_err("must be refused").to_string();
+        assert!(text.contains(reason), "{text}");
+    }
+}

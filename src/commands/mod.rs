@@ -78,7 +78,9 @@ async fn visit_bus(settings: &Settings) -> Result<Arc<dyn Bus>> {
     let bus = AmqpBus::connect(&settings.bus);
     let mut state = bus.state();
     let ready = state.wait_for(|state| *state == BusState::Ready);
-    if tokio::time::timeout(settings.bus.connect_deadline, ready)
+    let addresses = u32::try_from(settings.bus.addresses().count()).unwrap_or(1);
+    let deadline = settings.bus.connect_deadline * addresses.max(1);
+    if tokio::time::timeout(deadline, ready)
         .await
         .is_err()
     {

@@ -1,12 +1,14 @@
 //! Owning a lane: an exclusive queue on the consuming connection, and the proofs that it is still there.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use futures::FutureExt;
 use lapin::{
     Channel,
     options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions},
@@ -17,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     intake::AmqpIntake,
-    link::Link,
+    link::{Link, if_free, if_there},
     session::Session,
     topology::{Names, PASSIVE},
 };
@@ -50,6 +52,9 @@ pub(super) struct Hold {
     /// Cancelled when the lane is lost or given back.
     pub(super) over: CancellationToken,
     held: Arc<AtomicUsize>,
+    /// The broker ended the intake, which it does when the queue is deleted: the next intake says so, since
+    /// somebody who publishes may have made the queue anew meanwhile.
+    vanished: AtomicBool,
     owner: ShortString,
     /// Declared the exclusive queue.
     lock: Channel,
@@ -82,6 +87,7 @@ impl AmqpClaim {
             slot: Mutex::default(),
             parked: Mutex::default(),
             held,
+            vanished: AtomicBool::new(false),
             over: CancellationToken::new(),
             owner,
             lock,
@@ -150,6 +156,9 @@ impl Hold {
         let window = Session::window_for(prefetch);
         let qos = channel.basic_qos(window, BasicQosOptions::default());
         self.link.ask(qos).await?;
+        if self.vanished.swap(false, Ordering::Relaxed) {
+            return Err(BusError::Missing(self.lane.clone()));
+        }
         *self.slot() = Some(channel.clone());
         let consume = channel.basic_consume(
             self.queue.clone(),
@@ -157,8 +166,12 @@ impl Hold {
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
-        match self.link.ask(consume).await {
-            Ok(consumer) => Ok(Session::new(
+        match self.link.ask(if_there(consume)).await {
+            Ok(None) => {
+                self.close_intake().await;
+                Err(BusError::Missing(self.lane.clone()))
+            }
+            Ok(Some(consumer)) => Ok(Session::new(
                 channel,
                 consumer,
                 window,
@@ -187,6 +200,11 @@ impl Hold {
                 hold.end(session).await;
             }
         });
+    }
+
+    /// Notes that the broker ended an intake by itself.
+    pub(super) fn note_vanished(&self) {
+        self.vanished.store(true, Ordering::Relaxed);
     }
 
     /// Ends a consumer, which returns what is unsettled.
@@ -223,7 +241,10 @@ impl Hold {
         loop {
             let question =
                 channel.queue_declare(self.queue.clone(), PASSIVE, FieldTable::default());
-            if self.link.ask(question).await?.consumer_count() == 0 {
+            let Some(queue) = self.link.ask(if_there(question)).await? else {
+                return Err(BusError::Missing(self.lane.clone()));
+            };
+            if queue.consumer_count() == 0 {
                 return Ok(());
             }
             if begun.elapsed() > self.link.term() {
@@ -243,7 +264,7 @@ impl Hold {
         let channel = self.link.channel().await?;
         match self.wait_for_silence(&channel).await {
             // A lane that was removed has no consumer either.
-            Ok(()) | Err(BusError::Refused(_) | BusError::Lost(_)) => {}
+            Ok(()) | Err(BusError::Missing(_) | BusError::Refused(_) | BusError::Lost(_)) => {}
             Err(error) => return Err(error),
         }
         let options = QueueDeleteOptions::default();
@@ -262,26 +283,7 @@ async fn lock(link: &Link, owner: ShortString) -> Result<Option<Channel>, BusErr
         QueueDeclareOptions::exclusive(),
         FieldTable::default(),
     );
-    match link.ask(declare.map(refusal_is_none)).await? {
-        Some(()) => Ok(Some(channel)),
-        None => Ok(None),
-    }
-}
-
-/// 405 RESOURCE_LOCKED is an answer and no error.
-fn refusal_is_none(declared: lapin::Result<lapin::Queue>) -> lapin::Result<Option<()>> {
-    use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-    match declared {
-        Ok(_) => Ok(Some(())),
-        Err(error) => match error.kind() {
-            lapin::ErrorKind::ProtocolError(reply)
-                if *reply.kind() == AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) =>
-            {
-                Ok(None)
-            }
-            _ => Err(error),
-        },
-    }
+    Ok(link.ask(if_free(declare)).await?.map(|_| channel))
 }
 
 /// Proves the ownership until it ends, then gives the lane back.

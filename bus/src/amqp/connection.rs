@@ -7,7 +7,11 @@ use std::{
 
 use futures::{StreamExt, stream::BoxStream};
 use lapin::Event;
-use tokio::{sync::watch, time::MissedTickBehavior};
+use rand::RngExt;
+use tokio::{
+    sync::{broadcast, watch},
+    time::MissedTickBehavior,
+};
 use tokio_util::sync::CancellationToken;
 use tributary_base::backoff::Backoff;
 
@@ -17,7 +21,7 @@ use super::{
     publisher::{Generation, Pace},
     topology::{Names, declare_dead, declare_exchanges},
 };
-use crate::BusError;
+use crate::{BusError, Lane};
 
 /// In case an end goes unannounced.
 const PULSE: Duration = Duration::from_millis(500);
@@ -31,6 +35,8 @@ pub(super) struct Plan {
     pub(super) names: Names,
     pub(super) pace: Pace,
     pub(super) board: Board,
+    /// Lanes that had to be made.
+    pub(super) renewed: broadcast::Sender<Lane>,
     pub(super) stop: CancellationToken,
 }
 
@@ -54,7 +60,8 @@ impl Line {
         match self {
             Self::Publishing(current) => {
                 declare_dead(link, &plan.names).await?;
-                let generation = Generation::begin(Arc::clone(link), plan.pace).await?;
+                let generation =
+                    Generation::begin(Arc::clone(link), plan.pace, plan.renewed.clone()).await?;
                 let over = generation.over();
                 current.send_replace(Some(Arc::new(generation)));
                 Ok(over)
@@ -79,16 +86,20 @@ pub(super) async fn supervise(plan: Arc<Plan>, line: Line) {
     let side = line.side();
     let mut attempt = 0;
     let mut told = String::new();
+    // Processes spread over the nodes of a cluster.
+    let mut turn: usize = rand::rng().random_range(0..plan.dial.len());
     loop {
         let begun = Instant::now();
         let reason = tokio::select! {
             biased;
             () = plan.stop.cancelled() => break,
-            opened = Link::open(&plan.dial, side) => match opened {
+            opened = open(&plan.dial, &mut turn, side) => match opened {
                 Ok((link, events)) => serve(&plan, &line, link, events).await,
                 Err(reason) => reason,
             },
         };
+        // Whatever was wrong with this node, another may do better.
+        turn = turn.wrapping_add(1);
         if plan.stop.is_cancelled() {
             break;
         }
@@ -100,6 +111,14 @@ pub(super) async fn supervise(plan: Arc<Plan>, line: Line) {
         let wait = Backoff::SERVER.delay(attempt);
         if told == reason {
             tracing::debug!(side = side.as_str(), reason, attempt, "broker still away");
+        } else if is_refused(&reason) {
+            tracing::error!(
+                side = side.as_str(),
+                reason,
+                "the broker refuses the login; correct user, password and virtual host in bus.url, or give the user \
+                 permissions on it"
+            );
+            told.clone_from(&reason);
         } else {
             tracing::warn!(side = side.as_str(), reason, "broker away; reconnecting");
             told.clone_from(&reason);
@@ -112,6 +131,33 @@ pub(super) async fn supervise(plan: Arc<Plan>, line: Line) {
     }
     plan.board
         .set(side, Condition::Down("the bus was closed".to_owned()));
+}
+
+/// Connects to the first node that answers, trying each once.
+async fn open(
+    dial: &Dial,
+    turn: &mut usize,
+    side: Side,
+) -> Result<(Arc<Link>, BoxStream<'static, Event>), String> {
+    let mut reasons = Vec::new();
+    for _ in 0..dial.len() {
+        match Link::open(dial, *turn, side).await {
+            Ok(opened) => return Ok(opened),
+            Err(reason) if reasons.contains(&reason) => {}
+            Err(reason) => reasons.push(reason),
+        }
+        *turn = turn.wrapping_add(1);
+    }
+    // In one order, whichever was tried first: the same trouble is told once.
+    reasons.sort();
+    Err(reasons.join("; "))
+}
+
+/// Whether nothing but other settings, or another user in the broker, can help.
+fn is_refused(reason: &str) -> bool {
+    ["ACCESS_REFUSED", "NOT_ALLOWED"]
+        .iter()
+        .any(|refusal| reason.contains(refusal))
 }
 
 /// Runs one connection to its end and answers why it ended.

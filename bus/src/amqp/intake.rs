@@ -66,6 +66,7 @@ impl Intake for AmqpIntake {
                 Some(Ok(delivery)) => self.session.receive(delivery),
                 Some(Err(error)) => return self.fail(explain(&error)),
                 None => {
+                    self.hold.note_vanished();
                     let reason = format!("the broker ended the intake of lane {}", hold.lane);
                     return self.fail(BusError::Refused(reason));
                 }

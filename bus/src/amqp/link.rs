@@ -13,7 +13,8 @@ use std::{
 
 use futures::{StreamExt, stream::BoxStream};
 use lapin::{
-    AsyncTcpStream, Channel, Connection, ConnectionProperties, Event,
+    AsyncTcpStream, Channel, Connection, ConnectionProperties, ErrorKind, Event,
+    protocol::{AMQPErrorKind, AMQPSoftError},
     tcp::TLSConfig,
     uri::{AMQPScheme, AMQPUri},
 };
@@ -29,10 +30,9 @@ use crate::{BusError, Lane};
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Where the broker is and how to talk to it.
-#[derive(Clone)]
 pub(super) struct Dial {
-    /// Holds the password; never printed.
-    pub(super) url: Secret,
+    /// Its nodes. They hold the password; never printed.
+    pub(super) urls: Vec<Secret>,
     pub(super) heartbeat: Duration,
     pub(super) connect_deadline: Duration,
     /// For one request to the broker.
@@ -40,8 +40,17 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    fn uri(&self) -> Result<AMQPUri, String> {
-        let text = self.url.expose();
+    /// How many addresses there are to try.
+    pub(super) fn len(&self) -> usize {
+        self.urls.len().max(1)
+    }
+
+    /// One of the addresses, counted round and round.
+    fn uri(&self, turn: usize) -> Result<AMQPUri, String> {
+        let text = match self.urls.get(turn % self.len()) {
+            Some(url) => url.expose(),
+            None => return Err("bus.url is empty".to_owned()),
+        };
         let mut uri: AMQPUri = text
             .parse()
             .map_err(|reason| format!("bus.url is not an AMQP URL: {reason}"))?;
@@ -74,12 +83,13 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects, with the events of the connection.
+    /// Connects to the address whose turn it is, with the events of the connection.
     pub(super) async fn open(
         dial: &Dial,
+        turn: usize,
         side: Side,
     ) -> Result<(Arc<Self>, BoxStream<'static, Event>), String> {
-        let uri = dial.uri()?;
+        let uri = dial.uri(turn)?;
         let name = format!("tributary {} {}", std::process::id(), side.as_str());
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let socket = Arc::new(Socket::default());
@@ -265,6 +275,35 @@ impl Socket {
     }
 }
 
+/// 404 NOT_FOUND is an answer and no error: what was asked for is not there.
+pub(super) async fn if_there<T>(
+    request: impl Future<Output = lapin::Result<T>>,
+) -> lapin::Result<Option<T>> {
+    unless(AMQPSoftError::NOTFOUND, request).await
+}
+
+/// 405 RESOURCE_LOCKED is an answer and no error: another connection has it.
+pub(super) async fn if_free<T>(
+    request: impl Future<Output = lapin::Result<T>>,
+) -> lapin::Result<Option<T>> {
+    unless(AMQPSoftError::RESOURCELOCKED, request).await
+}
+
+async fn unless<T>(
+    refusal: AMQPSoftError,
+    request: impl Future<Output = lapin::Result<T>>,
+) -> lapin::Result<Option<T>> {
+    match request.await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) => match error.kind() {
+            ErrorKind::ProtocolError(reply) if *reply.kind() == AMQPErrorKind::Soft(refusal) => {
+                Ok(None)
+            }
+            _ => Err(error),
+        },
+    }
+}
+
 /// What an error of lapin means: a refusal closes one AMQP channel, everything else is a matter of the connection.
 pub(super) fn explain(error: &lapin::Error) -> BusError {
     if error.is_amqp_soft_error() {
@@ -280,7 +319,7 @@ mod tests {
 
     fn dial(url: &str) -> Dial {
         Dial {
-            url: Secret::new(url),
+            urls: url.split_whitespace().map(Secret::new).collect(),
             heartbeat: Duration::from_millis(500),
             connect_deadline: Duration::from_secs(1),
             request_deadline: Duration::from_secs(1),
@@ -289,18 +328,26 @@ mod tests {
 
     #[test]
     fn hosts_and_heartbeats_are_read() {
-        let uri = dial("amqp://u:p@[::1]:5673/%2f").uri().expect("a URL");
+        let uri = dial("amqp://u:p@[::1]:5673/%2f").uri(0).expect("a URL");
         assert_eq!(uri.authority.host, "::1");
         assert_eq!(uri.authority.port, 5673);
         assert_eq!(uri.query.heartbeat, Some(1), "AMQP counts in seconds");
-        let uri = dial("amqp://rabbit.example.org").uri().expect("a URL");
+        let uri = dial("amqp://rabbit.example.org").uri(0).expect("a URL");
         assert_eq!(uri.authority.host, "rabbit.example.org");
+    }
+
+    #[test]
+    fn addresses_have_their_turns() {
+        let dial = dial("amqp://a amqp://b amqp://c");
+        let host = |turn| dial.uri(turn).expect("a URL").authority.host;
+        let hosts: Vec<String> = (1..6).map(host).collect();
+        assert_eq!(hosts, ["b", "c", "a", "b", "c"]);
     }
 
     #[test]
     fn a_wrong_url_is_named_without_its_password() {
         let reason = dial("http://user:hunter2@host")
-            .uri()
+            .uri(0)
             .expect_err("not AMQP");
         assert!(reason.contains("bus.url"), "{reason}");
         assert!(!reason.contains("hunter2"), "{reason}");

@@ -21,24 +21,29 @@ mod writer;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::{StreamExt, stream, stream::BoxStream};
 use lapin::{options::QueueDeleteOptions, types::FieldTable};
-use tokio::sync::watch;
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    watch,
+};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
 
+use tributary_config::Secret;
+
 use board::Board;
 use connection::{Line, Plan, supervise};
-use link::{Dial, Link};
+use link::{Dial, Link, if_there};
 use membership::AmqpMembership;
 use publisher::{Generation, Message, Pace};
 use topology::{Names, PASSIVE, declare_lane};
 
 use crate::{
-    Bus, BusError, BusState, DeadId, DeadLetter, Destination, Group, Lane, LaneSpec, Membership,
-    Moved, Notice, Publication, PublishError,
+    Bus, BusError, BusState, DeadId, DeadLetter, Destination, Found, Group, Lane, LaneSpec,
+    Membership, Moved, Notice, Publication, PublishError,
 };
 
 /// Before every name in the broker.
@@ -46,6 +51,9 @@ const PREFIX: &str = "tributary.";
 
 /// How often a declaration is tried when the connection fails under it.
 const DECLARE_ATTEMPTS: u32 = 4;
+
+/// Lanes made anew that wait for a slow listener; the oldest are dropped.
+const RENEWED: usize = 10_000;
 
 /// The bus on RabbitMQ (3.10 or newer).
 pub struct AmqpBus {
@@ -73,7 +81,7 @@ impl AmqpBus {
         let stop = CancellationToken::new();
         let plan = Arc::new(Plan {
             dial: Dial {
-                url: settings.url.clone(),
+                urls: settings.addresses().map(Secret::new).collect(),
                 heartbeat: settings.heartbeat,
                 connect_deadline: settings.connect_deadline,
                 request_deadline: settings.connect_deadline,
@@ -84,6 +92,7 @@ impl AmqpBus {
                 deadline: settings.publish_deadline,
             },
             board: Board::new(),
+            renewed: broadcast::Sender::new(RENEWED),
             stop: stop.clone(),
         });
         let (publisher, publishing) = watch::channel(None);
@@ -159,7 +168,17 @@ impl Lines {
         }
     }
 
-    async fn declare(&self, spec: &LaneSpec) -> Result<(), BusError> {
+    fn note_declared(&self, lane: &Lane, found: Found) {
+        if let Ok(generation) = self.publishing() {
+            generation.note_declared(lane.clone());
+        }
+        if found == Found::Now {
+            // Nobody may listen.
+            drop(self.plan.renewed.send(lane.clone()));
+        }
+    }
+
+    async fn declare(&self, spec: &LaneSpec) -> Result<Found, BusError> {
         let mut attempt = 1;
         loop {
             let result = match self.for_declarations() {
@@ -176,7 +195,11 @@ impl Lines {
                     tokio::time::sleep(wait).await;
                     attempt += 1;
                 }
-                other => return other,
+                Ok(found) => {
+                    self.note_declared(&spec.lane, found);
+                    return Ok(found);
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -187,11 +210,28 @@ impl Bus for AmqpBus {
     async fn declare(&self, lanes: &[LaneSpec]) -> Result<(), BusError> {
         for spec in lanes {
             self.lines.declare(spec).await?;
-            if let Ok(generation) = self.lines.publishing() {
-                generation.note_declared(spec.lane.clone());
-            }
         }
         Ok(())
+    }
+
+    async fn ensure(&self, spec: &LaneSpec) -> Result<Found, BusError> {
+        self.lines.declare(spec).await
+    }
+
+    fn redeclared(&self) -> BoxStream<'static, Lane> {
+        let renewed = self.lines.plan.renewed.subscribe();
+        let next = |mut renewed: broadcast::Receiver<Lane>| async move {
+            loop {
+                match renewed.recv().await {
+                    Ok(lane) => return Some((lane, renewed)),
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::warn!(missed, "a slow listener missed lanes that were made anew");
+                    }
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        };
+        stream::unfold(renewed, next).boxed()
     }
 
     async fn remove(&self, lane: &Lane) -> Result<(), BusError> {
@@ -236,16 +276,12 @@ impl Bus for AmqpBus {
         let link = self.lines.consuming()?;
         let channel = link.channel().await?;
         let queue = self.lines.names().lane(lane)?;
-        match link
-            .ask(channel.queue_declare(queue, PASSIVE, FieldTable::default()))
-            .await
-        {
-            // The broker does not count what a consumer has; of our own we know.
-            Ok(queue) => Ok(u64::from(queue.message_count()) + link.held(lane) as u64),
-            // It comes into being with its first message.
-            Err(BusError::Refused(_)) => Ok(0),
-            Err(other) => Err(other),
-        }
+        let question = channel.queue_declare(queue, PASSIVE, FieldTable::default());
+        // It comes into being with its first message.
+        let waiting = link.ask(if_there(question)).await?;
+        let waiting = waiting.map_or(0, |queue| u64::from(queue.message_count()));
+        // The broker does not count what a consumer has; of our own we know.
+        Ok(waiting + link.held(lane) as u64)
     }
 
     async fn announce(&self, notice: Notice) -> Result<(), BusError> {

@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use lapin::{BasicProperties, options::ConfirmSelectOptions, types::ShortString};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ use super::{
     topology::{Names, declare_lane, event_key, short},
     writer::Writer,
 };
-use crate::{BusError, DeadLetter, Destination, Lane, Notice, Publication, PublishError};
+use crate::{BusError, DeadLetter, Destination, Found, Lane, Notice, Publication, PublishError};
 
 /// How long a declared lane is taken for existing. Another process may have removed it: without a watcher on the bus its
 /// next publication is returned, but the queue of one who watches the lane takes it and hides that it has gone nowhere else.
@@ -189,12 +189,18 @@ pub(super) struct Generation {
     orders: mpsc::Sender<Order>,
     window: Arc<Semaphore>,
     declared: Mutex<HashMap<Lane, Instant>>,
+    /// Where it says which lanes it had to make.
+    renewed: broadcast::Sender<Lane>,
     over: CancellationToken,
 }
 
 impl Generation {
     /// Opens the AMQP channel and starts its writer.
-    pub(super) async fn begin(link: Arc<Link>, pace: Pace) -> Result<Self, BusError> {
+    pub(super) async fn begin(
+        link: Arc<Link>,
+        pace: Pace,
+        renewed: broadcast::Sender<Lane>,
+    ) -> Result<Self, BusError> {
         let channel = link.channel().await?;
         link.ask(channel.confirm_select(ConfirmSelectOptions::default()))
             .await?;
@@ -208,6 +214,7 @@ impl Generation {
             orders,
             window: Arc::new(Semaphore::new(pace.window)),
             declared: Mutex::default(),
+            renewed,
             over,
         })
     }
@@ -339,7 +346,10 @@ impl Generation {
             lanes.into_iter().filter(is_new).collect::<Vec<_>>()
         };
         for lane in missing {
-            declare_lane(&self.link, names, lane, None).await?;
+            if declare_lane(&self.link, names, lane, None).await? == Found::Now {
+                // Nobody may listen.
+                drop(self.renewed.send(lane.clone()));
+            }
             self.note_declared(lane.clone());
         }
         Ok(())

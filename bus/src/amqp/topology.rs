@@ -18,8 +18,8 @@ use lapin::{
     types::{FieldTable, ShortString},
 };
 
-use super::link::Link;
-use crate::{BusError, EventFilter, Group, Lane, OrganizationId, message::EVENT_TYPES};
+use super::link::{Link, if_there};
+use crate::{BusError, EventFilter, Found, Group, Lane, OrganizationId, message::EVENT_TYPES};
 
 /// The names in the broker; every bus with the same prefix on the same virtual host is the same bus.
 #[derive(Debug, Clone)]
@@ -119,7 +119,9 @@ pub(super) async fn declare_exchanges(link: &Link, names: &Names) -> Result<(), 
 pub(super) async fn declare_dead(link: &Link, names: &Names) -> Result<(), BusError> {
     let name = names.dead()?;
     let (channel, _) = ensure_quorum(link, name.clone(), limitless()).await?;
-    bind(link, &channel, name.clone(), name, ShortString::default()).await
+    bind(link, &channel, name.clone(), name, ShortString::default())
+        .await
+        .map(drop)
 }
 
 /// Declares a lane with what flows into it.
@@ -128,24 +130,47 @@ pub(super) async fn declare_lane(
     names: &Names,
     lane: &Lane,
     filter: Option<&EventFilter>,
-) -> Result<(), BusError> {
+) -> Result<Found, BusError> {
     let queue = names.lane(lane)?;
     let mut arguments = limitless();
     arguments.insert("x-single-active-consumer".into(), true.into());
     let (channel, found) = ensure_quorum(link, queue.clone(), arguments).await?;
-    let key = short(lane.to_string())?;
-    bind(link, &channel, queue.clone(), names.lanes()?, key).await?;
-    let Some(filter) = filter else {
-        return Ok(());
-    };
-    for pattern in &filter.patterns {
-        let key = binding_key(&filter.organization, pattern)?;
-        bind(link, &channel, queue.clone(), names.events()?, key).await?;
+    let mut wanted = vec![(names.lanes()?, short(lane.to_string())?)];
+    let patterns = filter.iter().flat_map(|filter| {
+        let key = |pattern| binding_key(&filter.organization, pattern);
+        filter.patterns.iter().map(move |pattern| key(pattern))
+    });
+    for key in patterns {
+        wanted.push((names.events()?, key?));
     }
-    if found == Found::Before {
+    let channel = bind_all(link, names, channel, &queue, wanted).await?;
+    if let Some(filter) = filter
+        && found == Found::Before
+    {
         unbind_others(link, &channel, queue, names, filter).await?;
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Binds a queue to exchanges by keys, and answers an open AMQP channel. Somebody may have deleted an exchange.
+async fn bind_all(
+    link: &Link,
+    names: &Names,
+    mut channel: Channel,
+    queue: &ShortString,
+    wanted: Vec<(ShortString, ShortString)>,
+) -> Result<Channel, BusError> {
+    for (exchange, key) in wanted {
+        let bound = bind(link, &channel, queue.clone(), exchange.clone(), key.clone()).await?;
+        if bound.is_none() {
+            declare_exchanges(link, names).await?;
+            // The refusal has closed the other.
+            channel = link.channel().await?;
+            let bound = bind(link, &channel, queue.clone(), exchange, key).await?;
+            bound.ok_or_else(|| BusError::Refused(format!("queue {queue} vanishes")))?;
+        }
+    }
+    Ok(channel)
 }
 
 /// Takes away what an earlier filter let in. The broker does not tell bindings, but there are only so many.
@@ -191,13 +216,6 @@ fn limitless() -> FieldTable {
     arguments
 }
 
-/// Since when a queue is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    Before,
-    Now,
-}
-
 /// Makes sure that a quorum queue is there, and answers an open AMQP channel.
 ///
 /// Declares only what is missing: declaring a quorum queue while another connection begins to consume it can close
@@ -208,15 +226,11 @@ async fn ensure_quorum(
     mut arguments: FieldTable,
 ) -> Result<(Channel, Found), BusError> {
     let channel = link.channel().await?;
-    match link
-        .ask(channel.queue_declare(queue.clone(), PASSIVE, FieldTable::default()))
-        .await
-    {
-        Ok(_) => return Ok((channel, Found::Before)),
-        // Not there; the failed question has closed the AMQP channel.
-        Err(BusError::Refused(_)) => {}
-        Err(other) => return Err(other),
+    let question = channel.queue_declare(queue.clone(), PASSIVE, FieldTable::default());
+    if link.ask(if_there(question)).await?.is_some() {
+        return Ok((channel, Found::Before));
     }
+    // The failed question has closed the AMQP channel.
     arguments.insert(
         "x-queue-type".into(),
         lapin::types::AMQPValue::LongString("quorum".into()),
@@ -236,16 +250,17 @@ pub(super) const PASSIVE: QueueDeclareOptions = QueueDeclareOptions {
     nowait: false,
 };
 
+/// `None`: the exchange or the queue is not there.
 async fn bind(
     link: &Link,
     channel: &Channel,
     queue: ShortString,
     exchange: ShortString,
     key: ShortString,
-) -> Result<(), BusError> {
+) -> Result<Option<()>, BusError> {
     let options = QueueBindOptions::default();
-    link.ask(channel.queue_bind(queue, exchange, key, options, FieldTable::default()))
-        .await
+    let bind = channel.queue_bind(queue, exchange, key, options, FieldTable::default());
+    link.ask(if_there(bind)).await
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ impl Claim for LocalClaim {
             .core
             .registry()
             .id(&self.slot.lane)
-            .ok_or_else(|| missing(&self.slot.lane))?;
+            .ok_or_else(|| BusError::Missing(self.slot.lane.clone()))?;
         let intake = self.link.core.token();
         let returned = {
             let mut hold = self.slot.hold();
@@ -181,8 +181,4 @@ pub(super) async fn count_returned(
     link.write(op).await?;
     slot.hold().returned.retain(|id| !ids.contains(id));
     Ok(())
-}
-
-fn missing(lane: &Lane) -> BusError {
-    BusError::Refused(format!("lane {lane} does not exist"))
 }

@@ -42,8 +42,8 @@ use self::{
     writer::{Op, Reply, Role, Writer},
 };
 use crate::{
-    Bus, BusError, BusState, DeadId, DeadLetter, Group, Lane, LaneSpec, Membership, Moved, Notice,
-    Publication, PublishError,
+    Bus, BusError, BusState, DeadId, DeadLetter, Found, Group, Lane, LaneSpec, Membership, Moved,
+    Notice, Publication, PublishError,
 };
 
 /// How long a request may wait for the writer, and the writer for the file. More than the 10 s for which SQLite waits
@@ -177,6 +177,18 @@ impl Bus for EmbeddedBus {
         self.as_owner()?;
         self.link.write(Op::Declare(lanes.to_vec())).await?;
         Ok(())
+    }
+
+    async fn ensure(&self, spec: &LaneSpec) -> Result<Found, BusError> {
+        self.as_owner()?;
+        let (is_there, is_current) = {
+            let registry = self.link.core.registry();
+            (registry.id(&spec.lane).is_some(), registry.has(spec))
+        };
+        if !is_current {
+            self.link.write(Op::Declare(vec![spec.clone()])).await?;
+        }
+        Ok(if is_there { Found::Before } else { Found::Now })
     }
 
     async fn remove(&self, lane: &Lane) -> Result<(), BusError> {

@@ -6,10 +6,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
+use futures::{StreamExt, stream};
 use rand::RngExt;
 use tokio::{
     sync::watch,
@@ -23,6 +24,7 @@ use super::{
     measure,
     owner::{Ended, Owner},
     share,
+    upkeep::Upkeep,
 };
 use crate::{
     Attendant, Bus, BusError, Claim, EventFilter, Group, Lane, LaneSpec, Membership, Policy,
@@ -34,6 +36,12 @@ const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
 const PATIENT_AFTER: u32 = 3;
 /// Lanes that a patient worker tries to claim in one go.
 const FEW: usize = 32;
+/// Every how many rounds an owned lane is looked after: once a minute with the default interval.
+const LOOK: f64 = 30.0;
+/// Owned lanes that are looked after in one round, at most.
+const LOOKS: usize = 256;
+/// Declarations that wait for the broker at once.
+const AT_ONCE: usize = 8;
 
 /// A worker of a group.
 pub struct Workers {
@@ -57,7 +65,15 @@ impl Workers {
         let Some(member) = join(&*self.bus, &self.group, &stop).await else {
             return;
         };
+        let upkeep = Upkeep {
+            bus: Arc::clone(&self.bus),
+            attendant: Arc::clone(&self.attendant),
+            lanes: self.lanes.clone(),
+            stop: stop.clone(),
+            telling: Mutex::default(),
+        };
         let mut crew = Crew {
+            upkeep: Arc::new(upkeep),
             sweep_from: rand::rng().random_range(0..=usize::from(u16::MAX)),
             workers: self,
             member,
@@ -77,6 +93,7 @@ impl Workers {
 
 struct Crew {
     workers: Workers,
+    upkeep: Arc<Upkeep>,
     member: Arc<dyn Membership>,
     stop: CancellationToken,
     owned: HashMap<Lane, Owned>,
@@ -96,6 +113,8 @@ struct Crew {
 struct Owned {
     stop: CancellationToken,
     since: Instant,
+    /// When to see again whether the lane is still there.
+    look_at: Instant,
     task: tokio::task::Id,
 }
 
@@ -149,6 +168,7 @@ impl Crew {
         self.declared.retain(|lane, _| wanted.contains(lane));
         self.refused.retain(|lane, _| wanted.contains(lane));
         self.declare(&specs).await?;
+        self.look_after(&specs).await?;
         let now = Circumstances {
             lanes: specs.len(),
             members: self.member.size().await?.max(1),
@@ -167,15 +187,69 @@ impl Crew {
         Ok(())
     }
 
+    /// Declares what is new or has another filter, each lane alone: one that is refused holds up no other.
     async fn declare(&mut self, specs: &[LaneSpec]) -> Result<(), BusError> {
-        let known = |spec: &&LaneSpec| self.declared.get(&spec.lane) != Some(&spec.filter);
+        let now = Instant::now();
+        let known = |spec: &&LaneSpec| {
+            self.declared.get(&spec.lane) != Some(&spec.filter)
+                && !self.is_left_alone(&spec.lane, now)
+        };
         let new: Vec<LaneSpec> = specs.iter().filter(known).cloned().collect();
-        if !new.is_empty() {
-            self.workers.bus.declare(&new).await?;
-            let declared = new.into_iter().map(|spec| (spec.lane, spec.filter));
-            self.declared.extend(declared);
+        self.ensure(new).await
+    }
+
+    /// Looks whether owned lanes are still there, with all that flows into them, each about once a minute.
+    async fn look_after(&mut self, specs: &[LaneSpec]) -> Result<(), BusError> {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for spec in specs {
+            if let Some(owned) = self.owned.get_mut(&spec.lane)
+                && owned.look_at <= now
+            {
+                owned.look_at = next_look(now, self.workers.claim_interval);
+                due.push(spec.clone());
+                if due.len() == LOOKS {
+                    break;
+                }
+            }
+        }
+        self.ensure(due).await
+    }
+
+    async fn ensure(&mut self, specs: Vec<LaneSpec>) -> Result<(), BusError> {
+        let upkeep = &self.upkeep;
+        let mut ensured = stream::iter(specs)
+            .map(|spec| async move {
+                let result = upkeep.ensure(&spec).await;
+                (spec, result)
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some((spec, result)) = ensured.next().await {
+            match result {
+                Ok(()) => drop(self.declared.insert(spec.lane, spec.filter)),
+                Err(BusError::Refused(reason)) => {
+                    let lane = spec.lane;
+                    let failures = self.refused.get(&lane).map_or(0, |(n, _)| *n) + 1;
+                    if failures.is_power_of_two() {
+                        tracing::error!(
+                            %lane,
+                            reason,
+                            "the broker refuses to declare the lane; delete its queue if it was made by something else, \
+                             and look at the permissions of the user in bus.url"
+                        );
+                    }
+                    let until = Instant::now() + Backoff::SERVER.limit(failures);
+                    self.refused.insert(lane, (failures, until));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
+    }
+
+    fn is_left_alone(&self, lane: &Lane, now: Instant) -> bool {
+        let refused = self.refused.get(lane);
+        refused.is_some_and(|(_, until)| *until > now)
     }
 
     /// Lanes owned and not about to be given back.
@@ -217,11 +291,7 @@ impl Crew {
             };
             self.sweep_from = self.sweep_from.wrapping_add(1);
             let lane = &spec.lane;
-            let left_alone = self
-                .refused
-                .get(lane)
-                .is_some_and(|(_, until)| *until > Instant::now());
-            if left_alone || self.owned.contains_key(lane) {
+            if self.is_left_alone(lane, Instant::now()) || self.owned.contains_key(lane) {
                 continue;
             }
             if let Some(claim) = self.member.claim(lane).await? {
@@ -241,9 +311,8 @@ impl Crew {
         // Not a child of the stop: the membership is to end before the lanes are drained.
         let stop = CancellationToken::new();
         let owner = Owner {
-            bus: Arc::clone(&self.workers.bus),
+            upkeep: Arc::clone(&self.upkeep),
             lane: lane.clone(),
-            attendant: Arc::clone(&self.workers.attendant),
             policy: self.workers.policy.clone(),
             drain_deadline: self.workers.drain_deadline,
             stop: stop.clone(),
@@ -254,7 +323,13 @@ impl Crew {
             .tasks
             .spawn(async move { (named, owner.own(claim).await) });
         let task = handle.id();
-        self.owned.insert(lane, Owned { stop, since, task });
+        let owned = Owned {
+            stop,
+            since,
+            look_at: next_look(since, self.workers.claim_interval),
+            task,
+        };
+        self.owned.insert(lane, owned);
     }
 
     fn note(&mut self, ended: Result<(Lane, Ended), tokio::task::JoinError>) {
@@ -302,6 +377,11 @@ impl Crew {
         }
         measure::owned(&self.workers.group, 0);
     }
+}
+
+/// Jittered, so that the lanes of a worker that claimed them all at once are not looked after all at once.
+fn next_look(now: Instant, interval: Duration) -> Instant {
+    now + interval.mul_f64(LOOK * rand::rng().random_range(0.75..1.25))
 }
 
 async fn leave(member: &dyn Membership) {

@@ -9,6 +9,7 @@ mod owner;
 mod runner;
 mod settling;
 mod share;
+mod upkeep;
 mod work;
 
 pub use group::Workers;

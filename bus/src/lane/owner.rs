@@ -7,7 +7,10 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tributary_base::backoff::Backoff;
 
-use super::{Attendant, Lane, LaneEnd, LaneRun, Policy, measure, run_lane};
+use super::{
+    Attendant, Lane, LaneEnd, LaneRun, Policy, measure, run_lane,
+    upkeep::{Kept, Upkeep},
+};
 use crate::{Bus, Claim, Lease};
 
 /// How often the depth of an owned lane is measured.
@@ -18,9 +21,8 @@ const RELEASE_DEADLINE: Duration = Duration::from_secs(10);
 const RECOVERED: Duration = Duration::from_secs(60);
 
 pub(super) struct Owner {
-    pub bus: Arc<dyn Bus>,
+    pub upkeep: Arc<Upkeep>,
     pub lane: Lane,
-    pub attendant: Arc<dyn Attendant>,
     pub policy: Policy,
     pub drain_deadline: Duration,
     pub stop: CancellationToken,
@@ -37,10 +39,11 @@ pub(super) enum Ended {
 
 impl Owner {
     /// Works on the lane until it is stopped or the lane is lost. The lane is given back when it returns.
-    pub async fn own(self, mut claim: Box<dyn Claim>) -> Ended {
+    pub async fn own(self, claim: Box<dyn Claim>) -> Ended {
         let lane = self.lane.clone();
+        let attendant = &self.upkeep.attendant;
         let handler = tokio::select! {
-            attended = self.attendant.attend(&lane) => attended,
+            attended = attendant.attend(&lane) => attended,
             () = self.stop.cancelled() => {
                 release(&lane, claim).await;
                 return Ended::Released;
@@ -56,25 +59,29 @@ impl Owner {
         };
         tracing::info!(%lane, "lane claimed");
         let beside = tokio::spawn(beside(
-            Arc::clone(&self.attendant),
-            Arc::clone(&self.bus),
+            Arc::clone(attendant),
+            Arc::clone(&self.upkeep.bus),
             lane.clone(),
             claim.lease(),
             self.stop.child_token(),
         ));
         let run = LaneRun {
-            bus: self.bus,
+            bus: Arc::clone(&self.upkeep.bus),
             lane: lane.clone(),
             handler,
             policy: self.policy,
             drain_deadline: self.drain_deadline,
         };
-        let end = run_lane(&mut *claim, run, self.stop).await;
+        let mut claim = Kept {
+            claim,
+            upkeep: self.upkeep,
+        };
+        let end = run_lane(&mut claim, run, self.stop).await;
         end_beside(&lane, beside, self.drain_deadline).await;
         measure::depth(&lane, 0);
         match end {
             LaneEnd::Stopped => {
-                release(&lane, claim).await;
+                release(&lane, claim.claim).await;
                 tracing::info!(%lane, "lane released");
                 Ended::Released
             }

@@ -108,4 +108,19 @@ pub trait Attendant: Send + Sync + 'static {
         stop.cancelled().await;
         Ok(())
     }
+
+    /// The bus did not have the lane, and it was declared anew: it is new, somebody deleted it, or the broker lost its data.
+    /// What was in it is gone; whoever knows what that was puts it in again. Not only the owner is told, and not only once.
+    /// An error is logged, and this is called again with backoff until it succeeds or the worker stops.
+    async fn redeclared(&self, lane: &Lane) -> Result<(), String> {
+        let _ = lane;
+        Ok(())
+    }
+
+    /// Whether this worker can do its work at all, by what it knows already: asked at every look at the lanes, so cheap. One
+    /// that cannot (its database is away, say) leaves its lanes to the other members of the group, if there are any.
+    /// Waits of a few seconds are no reason: every change moves lanes.
+    fn is_fit(&self) -> bool {
+        true
+    }
 }
