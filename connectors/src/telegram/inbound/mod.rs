@@ -15,7 +15,9 @@ mod content;
 mod context;
 mod kinds;
 mod message;
+mod rich;
 mod signs;
+mod words;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -213,11 +215,16 @@ impl Translator<'_> {
         if !place.is_private() && message.chat.is_none() && self.reader.groups == Listen::Ignore {
             return Ignored::Group.into();
         }
-        let words = update.kind.replace('_', " ");
-        let description = match message.text.as_ref().or(message.caption.as_ref()) {
-            Some(text) => format!("{words}: {text}"),
-            None => words,
-        };
+        let mut lines: Vec<String> = message
+            .text
+            .iter()
+            .chain(&message.caption)
+            .cloned()
+            .collect();
+        if let Some(body) = update.body.as_object() {
+            lines.extend(kinds::read_all(body));
+        }
+        let description = kinds::with_lines(update.kind.replace('_', " "), &lines);
         let chat = message.chat.unwrap_or_default();
         self.told(Told {
             origin: self.origin(&place, message.date),

@@ -56,6 +56,7 @@ lenient!(
         reply_markup: Value,
         text: String,
         entities: Vec<Entity>,
+        rich_message: Value,
         caption: String,
         caption_entities: Vec<Entity>,
         photo: Vec<File>,
