@@ -162,7 +162,8 @@ pub(crate) async fn remove_url_handles(
     Ok(removed)
 }
 
-/// Under which name a provider's handle is kept.
+/// Under which name a provider's handle is kept: a handle shows everything that the recipient saw of
+/// the first upload, so the name stands for all of it and not for the bytes alone.
 struct MediaKey {
     name: String,
     ages: bool,
@@ -170,17 +171,25 @@ struct MediaKey {
 
 impl MediaKey {
     fn of(media: &Media) -> Option<Self> {
-        if let Some(id) = &media.media_id {
-            return Some(Self {
-                name: id.as_str().to_owned(),
-                ages: false,
-            });
-        }
-        // Hashed: such a URL may have a secret in it.
-        let hash = Sha256::digest(media.url.as_deref()?.as_bytes());
+        let (bytes, kept_as, ages) = match (&media.media_id, &media.url) {
+            (Some(id), _) => (id.as_str(), "id", false),
+            (None, Some(url)) => (url.as_str(), "url", true),
+            (None, None) => return None,
+        };
+        let Media {
+            name,
+            mime,
+            duration_ms,
+            width,
+            height,
+            ..
+        } = media;
+        let shown = serde_json::json!([bytes, name, mime, duration_ms, width, height]);
+        // Hashed: a URL may have a secret in it, and a name tells of the recipient.
+        let hash = Sha256::digest(shown.to_string().as_bytes());
         Some(Self {
-            name: format!("url:{}", hex::encode(hash)),
-            ages: true,
+            name: format!("{kept_as}:{}", hex::encode(hash)),
+            ages,
         })
     }
 }

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `5550001111` | a person, or (negative) a group or channel |
 //! | `-1002000333444/15` | a topic of a forum: a conversation of its own |
+//! | `5550001111/7` | a topic that a person has in the private chat with the bot |
+//! | `direct/-1002000333444/71` | a person who writes to a channel: one topic of its direct messages |
 //! | `@news_ex` | a public group or channel by its name, only to send to |
 //! | `business/bc_AbC123/5550001111` | a person who writes to the account that the bot answers for |
 //!
@@ -19,8 +21,10 @@ use super::wire::{Chat, ChatId, Message};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub chat: ChatId,
-    /// The topic of a forum.
+    /// The topic of a forum or of a private chat.
     pub thread: Option<i64>,
+    /// The topic of a channel's direct messages, in which one person writes to the channel.
+    pub direct: Option<i64>,
     /// The business connection through which the chat is reached.
     pub business: Option<String>,
 }
@@ -39,6 +43,7 @@ impl Place {
         Self {
             chat: ChatId::Number(id),
             thread: None,
+            direct: None,
             business: None,
         }
     }
@@ -48,11 +53,12 @@ impl Place {
         let chat = message.chat.as_ref()?;
         let id = chat.id?;
         let business = message.business_connection_id.clone();
-        // A person is one contact, also where the private chat with the bot has topics.
-        let in_topic = message.is_topic_message == Some(true) && !is_private(chat);
+        let in_topic = message.is_topic_message == Some(true);
+        let direct = message.direct_messages_topic.as_ref();
         Some(Self {
             chat: ChatId::Number(id),
             thread: message.message_thread_id.filter(|_| in_topic),
+            direct: direct.and_then(|topic| topic.topic_id),
             business: business.filter(|connection| !connection.is_empty()),
         })
     }
@@ -67,11 +73,17 @@ impl Place {
                 ..Self::chat(chat.parse().ok()?)
             });
         }
+        if let Some(rest) = text.strip_prefix("direct/") {
+            let (chat, topic) = rest.split_once('/')?;
+            return Some(Self {
+                direct: Some(topic.parse().ok()?),
+                ..Self::chat(chat.parse().ok()?)
+            });
+        }
         if text.len() > 1 && text.starts_with('@') {
             return Some(Self {
                 chat: ChatId::Name(text.to_owned()),
-                thread: None,
-                business: None,
+                ..Self::chat(0)
             });
         }
         let (chat, thread) = match text.split_once('/') {
@@ -89,10 +101,11 @@ impl Place {
             ChatId::Number(id) => id.to_string(),
             ChatId::Name(name) => name.clone(),
         };
-        Address(match (&self.business, self.thread) {
-            (Some(connection), _) => format!("business/{connection}/{chat}"),
-            (None, Some(thread)) => format!("{chat}/{thread}"),
-            (None, None) => chat,
+        Address(match (&self.business, self.direct, self.thread) {
+            (Some(connection), _, _) => format!("business/{connection}/{chat}"),
+            (None, Some(topic), _) => format!("direct/{chat}/{topic}"),
+            (None, None, Some(thread)) => format!("{chat}/{thread}"),
+            (None, None, None) => chat,
         })
     }
 
@@ -112,6 +125,14 @@ impl Place {
     /// Whether one person is written to here (groups and channels have negative ids, or names).
     pub(super) fn is_private(&self) -> bool {
         matches!(self.chat, ChatId::Number(id) if id > 0)
+    }
+
+    /// The private chat with the bot itself, whatever the topic in it.
+    pub(super) fn own_chat(&self) -> Option<i64> {
+        match self.chat {
+            ChatId::Number(id) if id > 0 && self.business.is_none() => Some(id),
+            ChatId::Number(_) | ChatId::Name(_) => None,
+        }
     }
 }
 
@@ -165,6 +186,8 @@ mod tests {
             "5550001111",
             "-1002000333444",
             "-1002000333444/15",
+            "5550001111/7",
+            "direct/-1002000333444/71",
             "@news_ex",
             "business/bc_AbC123/5550001111",
             "business/a/b:c/5550001111",
@@ -172,7 +195,17 @@ mod tests {
             let place = Place::parse(&Address::from(text)).expect(text);
             assert_eq!(place.address().as_str(), text);
         }
-        for text in ["", "@", "x", "5/x", "business/5", "business/bc/x", "5 "] {
+        for text in [
+            "",
+            "@",
+            "x",
+            "5/x",
+            "business/5",
+            "business/bc/x",
+            "5 ",
+            "direct/5",
+            "direct/5/x",
+        ] {
             assert_eq!(Place::parse(&Address::from(text)), None, "{text}");
         }
     }

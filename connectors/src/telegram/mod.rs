@@ -227,16 +227,18 @@ impl Replay for Telegram {
 
 impl Pace for Telegram {
     fn recipient(&self, to: &Address) -> Result<(), Duration> {
-        match Place::parse(to) {
-            // Topics of a group share its limit.
-            Some(place) if !place.is_private() => {
-                let chat = Place {
-                    thread: None,
-                    ..place
-                };
-                self.groups.take(&chat.address())
-            }
-            Some(_) | None => self.chats.take(to),
+        let Some(place) = Place::parse(to) else {
+            return self.chats.take(to);
+        };
+        // Topics of a chat share its limit.
+        let chat = Place {
+            thread: None,
+            direct: None,
+            ..place
+        };
+        match chat.is_private() {
+            true => self.chats.take(&chat.address()),
+            false => self.groups.take(&chat.address()),
         }
     }
 

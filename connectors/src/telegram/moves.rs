@@ -203,7 +203,8 @@ fn readdress(event: &mut Inbound, origin: Option<i64>) {
         | Inbound::Read(_)
         | Inbound::Health(_) => return,
     };
-    let is_topic = Place::parse(&origin.address).is_none_or(|place| place.thread.is_some());
+    let is_topic = Place::parse(&origin.address)
+        .is_none_or(|place| place.thread.is_some() || place.direct.is_some());
     if !is_topic {
         origin.address = Place::chat(old).address();
     }

@@ -79,6 +79,63 @@ async fn a_reply_stays_in_its_topic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_writer_to_a_channel_is_a_contact_who_gets_the_answer() {
+    for setting in ["groups = 'on'", "channels = 'on'"] {
+        let stage = Stage::new(setting).await;
+        let worker = stage.worker(Way::Polling).await;
+        let room = stage
+            .telegram
+            .first_bot()
+            .direct_messages(SUPERGROUP, "News");
+        room.writer(71, OLENA).says("Is it still there?");
+        room.writer(72, OWNER).says("What does it cost?");
+        let mut asked = stage.messages(2).await;
+        asked.sort_by_key(words);
+        let addresses = asked.iter().map(|message| message.origin.address.as_str());
+        let expected = [72, 71].map(|topic| format!("direct/{SUPERGROUP}/{topic}"));
+        assert!(addresses.eq(expected.iter()), "{expected:?}");
+        let identifiers = asked.iter().map(|message| &message.contact.identifiers[0]);
+        let persons = [OWNER, OLENA].map(|id| id.to_string());
+        assert!(identifiers.map(|identifier| &identifier.value).eq(&persons));
+        assert!(asked.iter().all(|message| message.context.sender.is_none()));
+        let answered = Some(asked[1].provider_id.as_str());
+        let id = stage.answer(&expected[1], "It is", answered).await;
+        let status = stage.status(id).await;
+        assert_eq!(status.status, Status::Sent, "{:?}", status.failure);
+        let sent = stage.telegram.sent().remove(0);
+        let topic = sent.parameters.integer("direct_messages_topic_id");
+        assert_eq!(
+            (topic, sent.parameters.get("message_thread_id")),
+            (Some(71), None)
+        );
+        worker.stop().await;
+        stage.is_settled().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_stays_in_its_topic_of_a_private_chat() {
+    let stage = Stage::new("").await;
+    let worker = stage.worker(Way::Polling).await;
+    let olena = stage.telegram.user(OLENA);
+    olena.says("Good morning");
+    olena.clone().in_topic(7).says("About my order");
+    let mut said = stage.messages(2).await;
+    said.sort_by_key(words);
+    let addresses = said.iter().map(|message| message.origin.address.as_str());
+    let expected = [format!("{OLENA}/7"), OLENA.to_string()];
+    assert!(addresses.eq(expected.iter()), "{expected:?}");
+    for (address, thread) in [(&expected[0], Some(7)), (&expected[1], None)] {
+        let id = stage.answer(address, "Yes?", None).await;
+        assert_eq!(stage.status(id).await.status, Status::Sent);
+        let sent = stage.telegram.sent().pop().expect("sent");
+        assert_eq!(sent.parameters.integer("message_thread_id"), thread);
+    }
+    worker.stop().await;
+    stage.is_settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_moves_stays_the_same_contact() {
     let stage = Stage::new("groups = 'on'").await;
     let worker = stage.worker(Way::Polling).await;

@@ -152,6 +152,13 @@ async fn stored_media_is_the_organizations_own() {
     }
 }
 
+fn named(media: &Media, name: &str) -> Media {
+    Media {
+        name: Some(name.to_owned()),
+        ..media.clone()
+    }
+}
+
 async fn handles(kind: Kind) {
     let world = World::new(kind).await;
     let shop = world.outbound("acme", "shop");
@@ -181,6 +188,32 @@ async fn handles(kind: Kind) {
             "another organization"
         );
     }
+    for (shown, other) in [
+        ("the name", named(&stored, "offer-41.pdf")),
+        (
+            "the length",
+            Media {
+                duration_ms: Some(9),
+                ..stored.clone()
+            },
+        ),
+        (
+            "the type",
+            Media {
+                mime: Some("image/png".to_owned()),
+                ..stored.clone()
+            },
+        ),
+        ("the name of a link", named(&linked, "offer-41.pdf")),
+    ] {
+        assert_eq!(shop.handle(&other, "photo").await, None, "{shown} is seen");
+        shop.remember(&other, "photo", shown).await;
+        assert_eq!(shop.handle(&other, "photo").await.as_deref(), Some(shown));
+    }
+    assert_eq!(
+        shop.handle(&named(&stored, "offer-42.pdf"), "photo").await,
+        None
+    );
     let keys: Vec<String> =
         on!(read &world.database, db => sqlx::query_scalar("SELECT media FROM media_handles")
         .fetch_all(db).await)
@@ -201,7 +234,7 @@ async fn handles(kind: Kind) {
     );
     let before = Utc::now() - Duration::from_secs(60);
     let removed = remove_url_handles(&world.database, before, 10).await;
-    assert_eq!(removed.expect("removed"), 1, "what is behind a URL");
+    assert_eq!(removed.expect("removed"), 2, "what is behind a URL");
     assert_eq!(
         shop.handle(&stored, "photo").await.as_deref(),
         Some("second")

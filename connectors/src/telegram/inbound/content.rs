@@ -12,7 +12,7 @@ use super::{
         wire::{self, File, Message, Object},
     },
     context::full_name,
-    kinds,
+    kinds, rich,
 };
 
 /// The content of a message; `object` is its JSON.
@@ -37,12 +37,15 @@ pub(super) fn of(object: &Object, message: &Message) -> Content {
 /// An animation is a document too, a live photo a photo, a venue a location: the more telling one comes first.
 fn known(message: &Message) -> Option<Content> {
     if let Some(text) = &message.text {
-        return Some(Content::Text(rich(text, message.entities.as_deref())));
+        return Some(Content::Text(formatted(text, message.entities.as_deref())));
+    }
+    if let Some(text) = message.rich_message.as_ref().and_then(rich::text) {
+        return Some(Content::Text(text));
     }
     let caption = message
         .caption
         .as_ref()
-        .map(|caption| rich(caption, message.caption_entities.as_deref()));
+        .map(|caption| formatted(caption, message.caption_entities.as_deref()));
     let with = |media: Media| MediaContent {
         media,
         caption: caption.clone(),
@@ -80,7 +83,7 @@ fn known(message: &Message) -> Option<Content> {
     place(message).or_else(|| card(message))
 }
 
-fn rich(text: &str, entities: Option<&[wire::Entity]>) -> Text {
+fn formatted(text: &str, entities: Option<&[wire::Entity]>) -> Text {
     Text {
         text: text.to_owned(),
         entities: entities::to_normalized(text, entities.unwrap_or(&[])),

@@ -13,6 +13,9 @@ use super::{
 
 /// The contact of a message: the person of a private chat, else the group or channel.
 pub(super) fn contact_of(message: &Message, chat: &Chat) -> Profile {
+    if let Some(person) = writer_to_channel(message) {
+        return self::person(person);
+    }
     let mut profile = contact(chat, message.from.as_ref());
     if is_private(chat)
         && is_own(message)
@@ -29,6 +32,11 @@ pub(super) fn contact_of(message: &Message, chat: &Chat) -> Profile {
         });
     }
     profile
+}
+
+/// Who writes to a channel in this topic of its direct messages.
+pub(super) fn writer_to_channel(message: &Message) -> Option<&User> {
+    message.direct_messages_topic.as_ref()?.user.as_ref()
 }
 
 /// The contact of a chat in which `from` did something.
@@ -129,9 +137,11 @@ pub(super) fn around(message: &Message, chat: &Chat) -> MessageContext {
     context
 }
 
-/// Who wrote in a group or channel; `None` in a private chat, where it is the contact.
+/// Who wrote in a group or channel; `None` where it is the contact.
 pub(super) fn sender(message: &Message, chat: &Chat) -> Option<Profile> {
-    if is_private(chat) {
+    let from = message.from.as_ref().and_then(|from| from.id);
+    let is_contact = writer_to_channel(message).is_some_and(|user| user.id == from);
+    if is_private(chat) || is_contact {
         return None;
     }
     // An anonymous administrator, or somebody who writes as a channel: `from` is a stand-in then.

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::super::wire::{Message, Object};
+use super::{
+    super::wire::{Message, Object},
+    words,
+};
 
 /// What is looked for, most telling first: an animation is a document too, a live photo a photo, a venue a location.
 const KINDS: &[(&str, &str)] = &[
@@ -45,6 +48,39 @@ const KINDS: &[(&str, &str)] = &[
     ("forum_topic_closed", "closed a topic"),
     ("forum_topic_reopened", "opened a topic again"),
     ("rich_message", "sent a rich message"),
+    ("gift", "sent a gift"),
+    ("unique_gift", "sent a unique gift"),
+    ("gift_upgrade_sent", "paid for the upgrade of a gift"),
+    ("giveaway_created", "announced a giveaway"),
+    ("giveaway", "sent a giveaway"),
+    ("giveaway_winners", "told the winners of a giveaway"),
+    ("giveaway_completed", "completed a giveaway"),
+    ("checklist_tasks_done", "ticked tasks of a checklist"),
+    ("checklist_tasks_added", "added tasks to a checklist"),
+    ("poll_option_added", "added an option to a poll"),
+    ("poll_option_deleted", "removed an option from a poll"),
+    ("refunded_payment", "got a payment back"),
+    ("passport_data", "shared documents of Telegram Passport"),
+    ("user_shared", "shared a user"),
+    ("suggested_post_approved", "approved a suggested post"),
+    (
+        "suggested_post_approval_failed",
+        "could not approve a suggested post",
+    ),
+    ("suggested_post_declined", "declined a suggested post"),
+    ("suggested_post_paid", "paid for a suggested post"),
+    (
+        "suggested_post_refunded",
+        "got the price of a suggested post back",
+    ),
+    ("proximity_alert_triggered", "came near"),
+    ("boost_added", "boosted the chat"),
+    ("connected_website", "logged in on a website"),
+    ("write_access_allowed", "allowed the bot to write"),
+    ("video_chat_scheduled", "scheduled a video chat"),
+    ("video_chat_started", "started a video chat"),
+    ("video_chat_ended", "ended a video chat"),
+    ("video_chat_participants_invited", "invited to a video chat"),
 ];
 
 /// What surrounds the content of a message.
@@ -59,6 +95,7 @@ const FRAME: &[&str] = &[
     "edit_date",
     "effect_id",
     "entities",
+    "ephemeral_message_id",
     "external_reply",
     "forward_date",
     "forward_from",
@@ -68,6 +105,9 @@ const FRAME: &[&str] = &[
     "forward_sender_name",
     "forward_signature",
     "from",
+    "guest_bot_caller_chat",
+    "guest_bot_caller_user",
+    "guest_query_id",
     "has_media_spoiler",
     "has_protected_content",
     "is_automatic_forward",
@@ -80,13 +120,16 @@ const FRAME: &[&str] = &[
     "message_thread_id",
     "paid_star_count",
     "quote",
+    "receiver_user",
     "reply_markup",
     "reply_to_checklist_task_id",
     "reply_to_message",
+    "reply_to_poll_option_id",
     "reply_to_story",
     "sender_boost_count",
     "sender_business_bot",
     "sender_chat",
+    "sender_tag",
     "show_caption_above_media",
     "suggested_post_info",
     "text",
@@ -94,35 +137,77 @@ const FRAME: &[&str] = &[
     "via_bot",
 ];
 
-/// The provider's name of a message's content and words for it; a kind that is not known yet is named by its key.
+/// The provider's name of a message's content, and all that there is to read in it; a kind that is
+/// not known yet is named by its key.
 pub(super) fn describe(object: &Object, message: &Message) -> (String, String) {
     let known = KINDS.iter().find(|(key, _)| object.contains_key(*key));
-    let (kind, mut words) = match known {
-        Some((key, words)) => ((*key).to_owned(), (*words).to_owned()),
-        None => {
-            let other = object.keys().find(|key| !FRAME.contains(&key.as_str()));
-            match other {
-                Some(key) => (key.clone(), format!("sent: {}", key.replace('_', " "))),
-                None => ("message".to_owned(), "sent an empty message".to_owned()),
-            }
+    let (kind, words, details) = match known {
+        Some((key, words)) => {
+            let details = detail(key, object.get(*key));
+            ((*key).to_owned(), (*words).to_owned(), details)
         }
+        None => match unknown_key(object) {
+            Some(key) => {
+                let words = format!("sent: {}", key.replace('_', " "));
+                (key.to_owned(), words, read_all(object))
+            }
+            None => {
+                let words = "sent an empty message".to_owned();
+                ("message".to_owned(), words, Vec::new())
+            }
+        },
     };
-    let detail = message
-        .caption
-        .clone()
-        .or_else(|| detail(&kind, object.get(&kind)?));
-    if let Some(detail) = detail {
-        words.push_str(": ");
-        words.push_str(&detail);
-    }
-    (kind, words)
+    let mut lines: Vec<String> = message.caption.iter().cloned().collect();
+    lines.extend(details);
+    (kind, with_lines(words, &lines))
 }
 
-/// What a person wants to see of it at once.
-fn detail(kind: &str, body: &Value) -> Option<String> {
+/// Who did something, in updates that are no messages.
+const ACTORS: &[&str] = &[
+    "actor_chat",
+    "new_chat_member",
+    "old_chat_member",
+    "user",
+    "voter_chat",
+];
+
+/// All that there is to read in an object of any kind, without what surrounds it.
+pub(super) fn read_all(object: &Object) -> Vec<String> {
+    words::of_fields(object, |key| {
+        !FRAME.contains(&key) && !ACTORS.contains(&key)
+    })
+}
+
+pub(super) fn with_lines(words: String, lines: &[String]) -> String {
+    match lines {
+        [] => words,
+        lines => format!("{words}: {}", lines.join("\n")),
+    }
+}
+
+/// The content of a message of a later version: what is more than a flag, if there is any.
+fn unknown_key(object: &Object) -> Option<&str> {
+    let mut others = object
+        .iter()
+        .filter(|(key, _)| !FRAME.contains(&key.as_str()));
+    let first = others.clone().next()?;
+    let telling = others.find(|(_, value)| !value.is_boolean() && !value.is_number());
+    Some(telling.unwrap_or(first).0.as_str())
+}
+
+/// What a person wants to read of it, line by line.
+fn detail(kind: &str, body: Option<&Value>) -> Vec<String> {
+    let Some(body) = body else { return Vec::new() };
+    match short_detail(kind, body) {
+        Some(line) => vec![line],
+        None => words::of(body),
+    }
+}
+
+/// What is told in a line of its own form; `None`: read as it stands.
+fn short_detail(kind: &str, body: &Value) -> Option<String> {
     let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
     match kind {
-        "document" | "audio" => text("file_name"),
         "sticker" => text("emoji"),
         "dice" => Some(format!(
             "{} {}",
@@ -136,11 +221,6 @@ fn detail(kind: &str, body: &Value) -> Option<String> {
         )),
         "venue" => Some(format!("{}, {}", text("title")?, text("address")?)),
         "contact" => Some(format!("{} {}", text("first_name")?, text("phone_number")?)),
-        "poll" => text("question"),
-        "web_app_data" => text("button_text"),
-        "forum_topic_created" | "forum_topic_edited" => text("name"),
-        "new_chat_title" => body.as_str().map(str::to_owned),
-        "checklist" | "game" | "invoice" | "chat_shared" => text("title"),
         "left_chat_member" => text("first_name"),
         "new_chat_members" => {
             let names = body.as_array()?.iter();

@@ -12,7 +12,7 @@ use tributary_bus::{
 use super::{
     super::{
         address::{Place, is_private},
-        wire::{Chat, DeletedBusinessMessages, Message, Object, Update, read},
+        wire::{Chat, ChatId, DeletedBusinessMessages, Message, Object, Update, read},
     },
     Move, Told, Translated, Translator, content, context,
 };
@@ -106,7 +106,6 @@ impl Translator<'_> {
         let payload = (!payload.is_empty()).then(|| payload.to_owned());
         Some(Inbound::Joined(Box::new(ContactJoined {
             origin: Origin {
-                event: None,
                 raw: None,
                 ..origin.clone()
             },
@@ -145,14 +144,20 @@ pub(super) fn moved(message: &Message) -> Option<Move> {
     }
 }
 
-/// In a business chat, which is the customer's, everybody else is the owner of the account (or another bot of theirs).
+/// In a business chat, which is the customer's, everybody else is the owner of the account (or another
+/// bot of theirs); in the direct messages of a channel everybody else writes for the channel.
 fn sent_by(message: &Message, place: &Place) -> SentBy {
     let from = message.from.as_ref().and_then(|from| from.id);
-    match from {
-        Some(id) if place.business.is_some() && Place::chat(id).chat != place.chat => {
-            SentBy::Account
-        }
-        Some(_) | None => SentBy::Contact,
+    let contact = match place.direct {
+        Some(_) => context::writer_to_channel(message).and_then(|user| user.id),
+        None => match place.chat {
+            ChatId::Number(id) if place.business.is_some() => Some(id),
+            ChatId::Number(_) | ChatId::Name(_) => None,
+        },
+    };
+    match (from, contact) {
+        (Some(from), Some(contact)) if from != contact => SentBy::Account,
+        _ => SentBy::Contact,
     }
 }
 

@@ -7,6 +7,8 @@
 //! - Groups and channels are conversations where the account says so (`groups`, `channels`): the contact is the group,
 //!   a topic of a forum is a contact of its own, and who wrote stands in the context. Elsewhere nothing
 //!   of it is told: anybody may add a bot to a group, and nobody shall fill a tenant with conversations that way.
+//! - Who writes to a channel (its direct messages) is a contact, told by the topic; so is each topic that a person has
+//!   in the private chat with the bot.
 //! - A business chat is a conversation with the customer. What the account's owner writes there is told as `account`;
 //!   what we wrote there ourselves and Telegram repeats to us is told by nothing: it is the reply that is stored already.
 //! - Addresses and ids: see `address`. What has no message id is known by its update id.
@@ -15,7 +17,9 @@ mod content;
 mod context;
 mod kinds;
 mod message;
+mod rich;
 mod signs;
+mod words;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -95,6 +99,9 @@ impl Reader {
         if is_private(chat) {
             return None;
         }
+        if chat.is_direct_messages == Some(true) && self.channels == Listen::On {
+            return None;
+        }
         let (listen, ignored) = match chat.kind.as_deref() {
             Some("channel") => (self.channels, Ignored::Channel),
             _ => (self.groups, Ignored::Group),
@@ -108,12 +115,17 @@ impl Reader {
 
 /// Translates one update; `raw` is its JSON as it came, `now` stands in for a missing date.
 pub(super) fn to_events(reader: &Reader, raw: &str, now: DateTime<Utc>) -> Translated {
-    let translator = Translator { reader, raw, now };
     let Ok(value) = serde_json::from_str::<Value>(raw) else {
         return Ignored::Unreadable.into();
     };
     let Some(update) = Update::of(&value) else {
         return Ignored::Unreadable.into();
+    };
+    let translator = Translator {
+        reader,
+        raw,
+        update_id: update.id,
+        now,
     };
     translator.translate(update)
 }
@@ -146,6 +158,9 @@ impl From<Vec<Inbound>> for Translated {
 struct Translator<'a> {
     reader: &'a Reader,
     raw: &'a str,
+    /// Telegram's name of what happened; its times are whole seconds, in which people do more than one
+    /// thing.
+    update_id: Option<i64>,
     now: DateTime<Utc>,
 }
 
@@ -213,11 +228,16 @@ impl Translator<'_> {
         if !place.is_private() && message.chat.is_none() && self.reader.groups == Listen::Ignore {
             return Ignored::Group.into();
         }
-        let words = update.kind.replace('_', " ");
-        let description = match message.text.as_ref().or(message.caption.as_ref()) {
-            Some(text) => format!("{words}: {text}"),
-            None => words,
-        };
+        let mut lines: Vec<String> = message
+            .text
+            .iter()
+            .chain(&message.caption)
+            .cloned()
+            .collect();
+        if let Some(body) = update.body.as_object() {
+            lines.extend(kinds::read_all(body));
+        }
+        let description = kinds::with_lines(update.kind.replace('_', " "), &lines);
         let chat = message.chat.unwrap_or_default();
         self.told(Told {
             origin: self.origin(&place, message.date),
@@ -254,7 +274,7 @@ impl Translator<'_> {
             occurred_at: told
                 .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
                 .unwrap_or(self.now),
-            event: None,
+            event: self.update_id.map(|id| id.to_string()),
             raw: Some(Raw {
                 media_type: "application/json".to_owned(),
                 body: self.raw.to_owned(),

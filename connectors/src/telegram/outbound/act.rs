@@ -51,6 +51,10 @@ pub(in super::super) async fn act(sender: &Sender<'_>, action: &Action) -> Resul
         }
         Action::Typing => {
             let place = sender.place().await?;
+            if place.direct.is_some() {
+                // Telegram shows nothing of it in the direct messages of a channel.
+                return Ok(());
+            }
             let request = Request::new("sendChatAction", json!({"action": "typing"}));
             call(sender, place, request).await
         }
@@ -72,7 +76,7 @@ async fn place_of(sender: &Sender<'_>, provider_id: &str) -> Result<(Place, i64)
         .ok_or_else(|| rejected("message", "it is no message of Telegram"))?;
     let mut place = sender.place().await?;
     place.business = key.business;
-    place.thread = None;
+    (place.thread, place.direct) = (None, None);
     place.chat = match key.chat.parse() {
         Ok(id) => ChatId::Number(id),
         Err(_) => ChatId::Name(key.chat),

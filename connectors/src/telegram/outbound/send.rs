@@ -111,10 +111,7 @@ impl Sender<'_> {
     pub(in super::super) async fn send(&self, part: &Part) -> Result<Receipt, SendError> {
         let place = self.place().await?;
         let mut draft = Draft::of(&part.content, place, self.context.reply_to.as_deref())?;
-        let chat = match draft.place.chat {
-            ChatId::Number(chat) if draft.place.business.is_none() => Some(chat),
-            _ => None,
-        };
+        let chat = draft.place.own_chat();
         let keyboard = draft.request.fields.get("reply_markup").is_some();
         let removes = !keyboard && chat.is_some_and(|chat| self.memory.is_answered(chat));
         if removes {
@@ -320,6 +317,10 @@ impl Place {
         fields.insert("chat_id".to_owned(), chat);
         if let Some(thread) = self.thread {
             fields.insert("message_thread_id".to_owned(), Value::from(thread));
+        }
+        if let Some(topic) = self.direct {
+            let key = "direct_messages_topic_id";
+            fields.insert(key.to_owned(), Value::from(topic));
         }
         if let Some(connection) = &self.business {
             let connection = Value::from(connection.as_str());

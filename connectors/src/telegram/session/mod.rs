@@ -18,6 +18,7 @@ use tributary_bus::{ChannelId, message::Inbound};
 use tributary_config::Secret;
 
 use super::{
+    address::Place,
     client::{CallError, Client, Refusal},
     inbound::{Ignored, Reader, Translated},
     moves::Moves,
@@ -82,7 +83,8 @@ impl Way {
         }
         for event in &translated.events {
             if let Inbound::Received(message) = event
-                && let Ok(chat) = message.origin.address.as_str().parse()
+                && let Some(chat) =
+                    Place::parse(&message.origin.address).and_then(|place| place.own_chat())
             {
                 self.memory.wrote(chat);
             }

@@ -1,7 +1,10 @@
 //! Updates, by their fixtures.
 
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 use tributary_bus::{
-    ChannelId, MessageId,
+    ChannelId, EventId, MessageId,
     message::{Content, Inbound},
 };
 
@@ -13,6 +16,7 @@ use super::{
     },
     fixtures, now, reader, shown, translate, translated,
 };
+use crate::event_id::event_id;
 
 /// What we sent ourselves, and Telegram repeats to us.
 const ECHO: &str = "49_business_echo.json";
@@ -88,6 +92,56 @@ fn a_message_polled_and_one_posted_have_the_same_id() {
         id(raw),
         MessageId::derived(&ChannelId::from("shop"), "5550001111:51")
     );
+}
+
+/// Telegram's times are whole seconds: what a person does twice in one is two things, and what Telegram
+/// repeats is one.
+#[test]
+fn everything_done_in_one_second_counts() {
+    let id = |update: &Value| {
+        let events = translate(&update.to_string());
+        event_id(&ChannelId::from("shop"), events.last().expect("an event"))
+    };
+    let thumb = json!([{"type": "emoji", "emoji": "👍"}]);
+    let reacted = |update_id: u32, reactions: &Value| {
+        json!({"update_id": update_id, "message_reaction": {
+            "chat": {"id": 7, "type": "private"}, "message_id": 49, "user": {"id": 7},
+            "date": 1_767_225_620, "old_reaction": [], "new_reaction": reactions,
+        }})
+    };
+    let wrote = |update_id: u32, kind: &str, text: &str| {
+        json!({"update_id": update_id, kind: {
+            "chat": {"id": 7, "type": "private"}, "message_id": 51, "from": {"id": 7},
+            "date": 1_767_225_600, "edit_date": 1_767_225_660, "text": text,
+        }})
+    };
+    let blocked = |update_id: u32, old: &str, new: &str| {
+        json!({"update_id": update_id, "my_chat_member": {
+            "chat": {"id": 7, "type": "private"}, "from": {"id": 7}, "date": 1_767_225_700,
+            "old_chat_member": {"status": old}, "new_chat_member": {"status": new},
+        }})
+    };
+    let all = [
+        reacted(1, &thumb),
+        reacted(2, &json!([])),
+        reacted(3, &thumb),
+        wrote(4, "edited_message", "v1"),
+        wrote(5, "edited_message", "v2"),
+        wrote(6, "edited_message", "v1"),
+        wrote(7, "edited_business_message", "v1"),
+        blocked(8, "member", "kicked"),
+        blocked(9, "kicked", "member"),
+        blocked(10, "member", "kicked"),
+    ];
+    let ids: BTreeSet<EventId> = all.iter().map(id).collect();
+    assert_eq!(ids.len(), all.len());
+    let again: BTreeSet<EventId> = all.iter().map(id).collect();
+    assert_eq!(again, ids, "what Telegram repeats has the same id");
+    let starts = [11, 12].map(|update| {
+        let events = translate(&wrote(update, "message", "/start").to_string());
+        event_id(&ChannelId::from("shop"), &events[0])
+    });
+    assert_ne!(starts[0], starts[1]);
 }
 
 #[test]

@@ -46,6 +46,7 @@ lenient!(
         author_signature: String,
         message_thread_id: i64,
         is_topic_message: bool,
+        direct_messages_topic: DirectMessagesTopic,
         business_connection_id: String,
         sender_business_bot: User,
         media_group_id: String,
@@ -56,6 +57,7 @@ lenient!(
         reply_markup: Value,
         text: String,
         entities: Vec<Entity>,
+        rich_message: Value,
         caption: String,
         caption_entities: Vec<Entity>,
         photo: Vec<File>,
@@ -83,6 +85,16 @@ lenient!(
         first_name: String,
         last_name: String,
         username: String,
+        /// The chat in which people write to a channel.
+        is_direct_messages: bool,
+    }
+);
+lenient!(
+    /// What one person and a channel write to each other.
+    DirectMessagesTopic {
+        topic_id: i64,
+        /// Who writes to the channel.
+        user: User,
     }
 );
 lenient!(

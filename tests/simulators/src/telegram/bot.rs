@@ -48,6 +48,15 @@ impl BotHandle {
         self.room(json!({"id": id, "title": title, "username": username, "type": "channel"}))
     }
 
+    /// The chat in which people write to a channel that the bot administers; see [`Room::writer`].
+    pub fn direct_messages(&self, id: i64, title: &str) -> Room {
+        let chat = json!({
+            "id": id, "title": title, "type": "supergroup", "is_forum": true,
+            "is_direct_messages": true,
+        });
+        self.room(chat).administered()
+    }
+
     fn room(&self, chat: Value) -> Room {
         Room::new(Arc::clone(&self.bot), chat)
     }

@@ -13,6 +13,8 @@ pub(super) struct Place {
     pub chat: Value,
     pub business: Option<String>,
     pub thread: Option<i64>,
+    /// A topic of a channel's direct messages, and who writes to the channel in it.
+    pub direct: Option<(i64, Value)>,
 }
 
 impl Place {
@@ -25,6 +27,7 @@ impl Place {
             chat,
             business: None,
             thread: None,
+            direct: None,
         }
     }
 
@@ -76,6 +79,10 @@ impl Place {
         if let Some(thread) = self.thread {
             message.insert("message_thread_id".into(), json!(thread));
             message.insert("is_topic_message".into(), json!(true));
+        }
+        if let Some((topic, user)) = &self.direct {
+            let topic = json!({"topic_id": topic, "user": user});
+            message.insert("direct_messages_topic".into(), topic);
         }
         if let Value::Object(fields) = content {
             message.extend(fields);

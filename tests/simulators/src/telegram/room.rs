@@ -56,6 +56,15 @@ impl Room {
         topic
     }
 
+    /// Somebody who writes to the channel of which these are the direct messages.
+    pub fn writer(&self, topic_id: i64, person: impl Into<Person>) -> User {
+        self.with(|chat| chat.topics.insert(topic_id, true));
+        let person = person.into();
+        let mut place = self.place.clone();
+        place.direct = Some((topic_id, person.as_user()));
+        User::at(Arc::clone(&self.bot), person, place)
+    }
+
     /// Closes this topic: bots can no longer write into it.
     pub fn closes(&self) {
         if let Some(thread) = self.place.thread {

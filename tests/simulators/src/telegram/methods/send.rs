@@ -121,9 +121,18 @@ pub(super) fn post(
     let replied = replied_to(params, chat)?;
     chat.open()?;
     markup.fits(chat)?;
-    let thread = params.integer("message_thread_id").filter(|id| *id != 0);
-    if let Some(thread) = thread {
+    let topic = |name| params.integer(name).filter(|id| *id != 0);
+    let (thread, direct) = (
+        topic("message_thread_id"),
+        topic("direct_messages_topic_id"),
+    );
+    if let Some(thread) = thread.or(direct) {
         chat.topic(thread)?;
+    }
+    if chat.info["is_direct_messages"] == true && direct.is_none() {
+        return Err(ApiError::bad_request(
+            "direct messages topic must be specified",
+        ));
     }
     let (chat_id, private) = (chat.id(), chat.is("private"));
     if outgoing.weight > 0 {
@@ -150,6 +159,9 @@ pub(super) fn post(
     if let Some(thread) = thread {
         fields.insert("message_thread_id".into(), json!(thread));
         fields.insert("is_topic_message".into(), json!(true));
+    }
+    if let Some(topic) = direct {
+        fields.insert("direct_messages_topic".into(), json!({"topic_id": topic}));
     }
     if params.flag("protect_content") {
         fields.insert("has_protected_content".into(), json!(true));

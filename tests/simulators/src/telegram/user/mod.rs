@@ -179,6 +179,16 @@ impl User {
         self.becomes(Standing::Open, "kicked", "member")
     }
 
+    /// The same person in a topic of the private chat.
+    #[must_use]
+    pub fn in_topic(mut self, thread_id: i64) -> Self {
+        self.place.thread = Some(thread_id);
+        self.bot.with(|account| {
+            self.chat(account).topics.insert(thread_id, true);
+        });
+        self
+    }
+
     /// Changes how the chat takes messages without telling the bot. The chat becomes known to it.
     pub fn set_standing(&self, standing: Standing) {
         self.bot
