@@ -4,8 +4,9 @@ use std::{env, fs, path::Path};
 
 /// The script is one function in several files.
 const WIDGET: &str = "src/widget/assets/widget";
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 12] = [
     "begin.js",
+    "words.js",
     "mailbox.js",
     "sending.js",
     "uploads.js",
@@ -14,6 +15,8 @@ const PARTS: [&str; 9] = [
     "messages.js",
     "media.js",
     "panel.js",
+    "listening.js",
+    "staying.js",
 ];
 
 fn main() {

@@ -1,7 +1,9 @@
 //! The widget in a real browser (Debian's Chromium), against the real ingress: what an agent sends and does is done here as
 //! the owner of the delivery lane does it.
 
+mod page;
 mod scene;
+mod staying;
 #[path = "../../../../tests/e2e/browser/webdriver.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod webdriver;
@@ -70,10 +72,11 @@ async fn pictures_and_files_are_sent_and_seen_after_a_reload() {
         .browser
         .choose_files("input[type=file]", &[&empty, &html])
         .await;
+    let empty = "Not sent: the file is empty";
     let kind = "Not sent: files of this kind are not accepted";
     scene
         .browser
-        .until_texts(".failed .state", &[kind, kind])
+        .until_texts(".failed .state", &[empty, kind])
         .await;
 
     // Pasted.

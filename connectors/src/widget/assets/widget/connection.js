@@ -6,7 +6,7 @@
   let blocked = false;
   let parked = false;
   let attempt = 0;
-  let lastTry = 0;
+  let lastTry = -Infinity;
   let nextDelay = 0;
   let retryTimer = 0;
   let heard = 0;
@@ -14,6 +14,9 @@
   let pingTimer = 0;
   let welcomeTimer = 0;
   let me = kept.get("me") || {};
+
+  /** Milliseconds, for measuring waits: a clock that nobody sets. */
+  const tick = () => performance.now();
 
   function transmit(frame) {
     if (socket && socket.readyState === 1) socket.send(JSON.stringify(frame));
@@ -24,7 +27,7 @@
     if (socket || blocked) return;
     clearTimeout(retryTimer);
     parked = false;
-    lastTry = Date.now();
+    lastTry = tick();
     me = kept.get("me") || me;
     let opening;
     try {
@@ -32,7 +35,7 @@
     } catch (error) {
       // Mixed content or a policy of the page: no use in trying again.
       console.warn("tributary: cannot connect", error);
-      return block();
+      return block(text.blocked);
     }
     socket = opening;
     const token = me.token;
@@ -50,7 +53,7 @@
       });
     opening.onmessage = (message) => {
       if (opening !== socket) return;
-      heard = Date.now();
+      heard = tick();
       let frame;
       try {
         frame = JSON.parse(message.data);
@@ -129,7 +132,7 @@
   }
 
   function beat() {
-    if (Date.now() - heard > pingSeconds * 3000) drop();
+    if (tick() - heard > pingSeconds * 3000) drop();
     else transmit({ t: "ping" });
   }
 
@@ -149,6 +152,8 @@
     answered();
     clearInterval(pingTimer);
     clearTimeout(welcomeTimer);
+    // Links may be older than they seem: a clock that measures waits can stand still while the machine sleeps.
+    for (const item of items) item.got = -Infinity;
     attempt++;
     if (code === 4401) {
       // Unless another tab has begun anew already.
@@ -167,23 +172,34 @@
     delay = Math.max(delay, nextDelay);
     clearTimeout(retryTimer);
     retryTimer = setTimeout(connect, delay);
-    banner(text.offline);
+    if (blocked) return;
+    banner(ending(code, wasReady));
     if (!wasReady && attempt >= 2 && code === 1006) ask();
+  }
+
+  /** What a visitor is told about a connection that ended with this code. */
+  function ending(code, wasReady) {
+    if (code === 4401) return "";
+    if (code === 4429) return wasReady ? text.slow : text.crowded;
+    return { 1013: text.busy, 4409: text.tabs }[code] || text.offline;
   }
 
   /** Browsers do not say why a WebSocket was refused; this does. */
   function ask() {
     fetch(address("state"), { credentials: "omit", cache: "no-store" })
-      .then((response) => {
-        if (response.status === 403 || response.status === 404) block();
+      .then(({ status: code }) => {
+        const words = { 403: text.blocked, 404: text.unknown, 503: text.busy }[code];
+        if (code === 503 && !ready) banner(words);
+        else if (words) block(words);
       })
       .catch(() => {});
   }
 
-  function block() {
+  /** Gives up for a while. */
+  function block(words) {
     blocked = true;
     clearTimeout(retryTimer);
-    banner(text.blocked);
+    banner(words);
     setTimeout(() => {
       blocked = false;
       if (wanted) connect();
@@ -195,11 +211,11 @@
     seen();
     if (!wanted || document.visibilityState === "hidden") return;
     if (!socket) {
-      if (parked || Date.now() - lastTry > 1000) connect();
+      if (parked || tick() - lastTry > 1000) connect();
       return;
     }
     if (!ready) return;
-    const asked = Date.now();
+    const asked = tick();
     const probed = socket;
     transmit({ t: "ping" });
     setTimeout(() => {

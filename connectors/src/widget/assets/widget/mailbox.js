@@ -101,7 +101,7 @@
       reply: event.reply_to,
       edited: event.edited,
       pressed: event.pressed,
-      got: Date.now(),
+      got: tick(),
     };
   }
 

@@ -38,14 +38,14 @@
   /** Links to files expire: before an old one is used, a new one is asked for. */
   function fresh(item, node) {
     node.onpointerenter = node.onfocus = () => {
-      if (Date.now() - item.got > 1200000) again(item);
+      if (tick() - item.got > 1200000) again(item);
     };
   }
 
   /** Asks for a message once more; false when that was done lately. */
   function again(item) {
-    if (!ready || !item.seq || !item.got || Date.now() - item.asked < 60000) return false;
-    item.asked = Date.now();
+    if (!ready || !item.seq || !item.got || tick() - item.asked < 60000) return false;
+    item.asked = tick();
     transmit({ t: "again", seq: item.seq });
     return true;
   }

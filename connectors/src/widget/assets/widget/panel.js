@@ -96,7 +96,7 @@
   }
 
   let pressTimer = 0;
-  let typedAt = 0;
+  let typedAt = -Infinity;
 
   function grow() {
     const stick = nearEnd();
@@ -105,95 +105,3 @@
     if (stick) scrollToEnd();
   }
 
-  launcher.onclick = () => (opened ? hide() : show(true));
-  launcher.onpointerenter = launcher.onfocus = () => {
-    if (me.token) connect();
-  };
-  closer.onclick = hide;
-  newer.onclick = () => {
-    scrollToEnd();
-    input.focus();
-  };
-  log.onscroll = () => {
-    atEnd = nearEnd();
-    if (atEnd) newer.hidden = true;
-  };
-  log.onkeydown = walk;
-  // A finger that rests on a message answers it.
-  list.onpointerdown = (event) => {
-    const node = event.target.closest(".sent");
-    if (event.pointerType !== "mouse" && node) pressTimer = setTimeout(() => answer(node.item), 550);
-  };
-  list.onpointerup = list.onpointercancel = list.onpointerleave = () => clearTimeout(pressTimer);
-  unanswer.onclick = () => answer(null);
-  attacher.onclick = () => picker.click();
-  picker.onchange = () => {
-    attach([...picker.files]);
-    picker.value = "";
-    input.focus();
-  };
-  input.onpaste = (event) => {
-    const { files } = event.clipboardData;
-    if (!accepts || !files.length) return;
-    event.preventDefault();
-    attach([...files]);
-  };
-  const dropping = (event, on) => {
-    if (!accepts || ![...event.dataTransfer.types].includes("Files")) return false;
-    event.preventDefault();
-    panel.classList.toggle("dropping", on);
-    return true;
-  };
-  panel.ondragover = (event) => dropping(event, true);
-  panel.ondragleave = (event) => panel.contains(event.relatedTarget) || dropping(event, false);
-  panel.ondrop = (event) => dropping(event, false) && attach([...event.dataTransfer.files]);
-  root.onkeydown = (event) => {
-    // Keys of a conversation are no shortcuts of the page.
-    if (opened) event.stopPropagation();
-    if (!opened || event.key !== "Escape" || event.isComposing) return;
-    if (answers) answer(null);
-    else hide();
-  };
-  compose.onsubmit = (event) => {
-    event.preventDefault();
-    submit();
-    input.focus();
-  };
-  input.oninput = () => {
-    grow();
-    say("");
-    if (!ready || !input.value || Date.now() - typedAt < 3000) return;
-    typedAt = Date.now();
-    transmit({ t: "typing", on: true });
-  };
-  input.onkeydown = (event) => {
-    // 229: an input method is at work, in browsers that do not say so otherwise.
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
-    event.preventDefault();
-    submit();
-  };
-  narrow.addEventListener("change", fit);
-  if (window.visualViewport) visualViewport.addEventListener("resize", fit);
-  window.addEventListener("online", wake);
-  window.addEventListener("pageshow", (event) => event.persisted && wake());
-  document.addEventListener("visibilitychange", wake);
-  window.addEventListener("storage", (event) => {
-    if (event.key !== `${kept.prefix}me` || !event.newValue) return;
-    const other = kept.get("me") || {};
-    // Two new tabs became two visitors: the one that nobody wrote from gives way.
-    if (other.token && other.visitor !== me.visitor && !items.length) drop();
-    else if (other.active && !socket && !parked) connect();
-  });
-
-  function start() {
-    // Beside the body: frameworks that replace the body leave it alone.
-    document.documentElement.append(host);
-    badge();
-    const waiting = adopt();
-    if (session()) show(false);
-    else if (me.active || waiting) connect();
-  }
-
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-  else start();
-})();

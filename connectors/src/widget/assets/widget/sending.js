@@ -3,6 +3,8 @@
   let inFlight = null;
   let answerTimer = 0;
   let pausedUntil = 0;
+  /** When the latest message was written. */
+  let writtenAt = 0;
 
   function uuid() {
     if (crypto.randomUUID) return crypto.randomUUID();
@@ -12,7 +14,9 @@
 
   /** Sends something under a name of its own: `say` as a message's body, or the `press` of a button. */
   function write(item) {
-    Object.assign(item, { client: uuid(), from: "visitor", at: Date.now(), order: NEVER });
+    // A clock that was set back in between does not change the order.
+    writtenAt = Math.max(Date.now(), writtenAt + 1);
+    Object.assign(item, { client: uuid(), from: "visitor", at: writtenAt, order: NEVER });
     item.state ||= "sending";
     keep(item);
     add(item);
@@ -36,6 +40,7 @@
       .sort((a, b) => a.at - b.at || a.n - b.n);
     for (const old of left) {
       const item = { ...old, from: "visitor", order: NEVER, state: "sending" };
+      writtenAt = Math.max(writtenAt, old.at);
       add(item);
       if (Date.now() - item.at > STALE) fail(item, text.stale, true);
     }
@@ -51,7 +56,7 @@
 
   function pump() {
     upload();
-    if (!ready || inFlight || Date.now() < pausedUntil) return;
+    if (!ready || inFlight || tick() < pausedUntil) return;
     const item = items.find((item) => item.state === "sending");
     if (!item) return;
     inFlight = item;
@@ -72,21 +77,23 @@
     const item = frame.client_id && byClient.get(frame.client_id);
     const wait = (frame.retry_after || 3) * 1000;
     if (!item || item.state !== "sending") {
+      if (frame.code === "bad_version") block(text.outdated);
       // Spread, since others were told the same.
       if (frame.code === "rate_limited" || frame.code === "unavailable") nextDelay = wait * (1 + Math.random());
       return;
     }
     if (item === inFlight) answered();
     if (frame.code === "rate_limited" || frame.code === "unavailable") {
-      pausedUntil = Date.now() + wait;
+      pausedUntil = tick() + wait;
       setTimeout(pump, wait + 50);
-      banner(frame.code === "rate_limited" ? text.slow : text.offline);
+      banner(frame.code === "rate_limited" ? text.slow : text.busy);
       return;
     }
     if (frame.code === "already_pressed") remove(item);
     else {
       kept.drop(`out:${item.client}`);
-      fail(item, frame.code === "too_long" ? text.long(limit) : text.refused, false);
+      const known = { too_long: text.long(limit), bad_upload: text.expired, not_offered: text.withdrawn };
+      fail(item, known[frame.code] || text.refused, false);
       if (item.press) repaint(item.press.seq);
     }
     pump();

@@ -164,13 +164,13 @@ progress{width:110px;height:6px;vertical-align:middle;accent-color:var(--ring)}
   const log = make("div", { class: "log", role: "log", "aria-label": text.log, "aria-live": "polite", "aria-relevant": "additions", tabindex: "0" }, list, typer);
   const newer = make("button", { class: "newer", type: "button" }, text.newer);
   const input = make("textarea", { class: "input", rows: "1", "aria-label": text.label, placeholder: text.placeholder, enterkeyhint: "send", autocomplete: "off" });
-  const sender = make("button", { class: "send", type: "submit", "aria-label": text.send }, icon(ARROW));
+  const sender = make("button", { class: "send", type: "button", "aria-label": text.send }, icon(ARROW));
   const attacher = make("button", { class: "attach", type: "button", "aria-label": text.attach }, icon(CLIP));
   const picker = make("input", { type: "file", multiple: "", hidden: "", tabindex: "-1" });
   const answerWords = make("span", {});
   const unanswer = make("button", { class: "close", type: "button", "aria-label": text.unreply }, icon(CROSS));
   const answerBar = make("div", { class: "answer" }, answerWords, unanswer);
-  const compose = make("form", { class: "compose" }, newer, answerBar, attacher, picker, input, sender);
+  const compose = make("div", { class: "compose" }, newer, answerBar, attacher, picker, input, sender);
   const alert = make("p", { class: "alert", role: "alert" });
   const head = make("div", { class: "head" }, make("span", { class: "mark", "aria-hidden": "true" }, icon(BUBBLE)), name, closer);
   const panel = make("div", { class: "panel", role: "dialog", "aria-label": title, "data-drop": text.drop }, head, notice, log, compose, alert);

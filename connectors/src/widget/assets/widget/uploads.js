@@ -15,7 +15,7 @@
     for (const file of files) {
       const image = /^image\/(png|jpeg|gif|webp)$/.test(file.type);
       const media = { name: file.name, size: file.size, url: image ? URL.createObjectURL(file) : "" };
-      const why = file.size > accepts.limit ? text.big(bytes(accepts.limit)) : file.size ? "" : text.kind;
+      const why = file.size > accepts.limit ? text.big(bytes(accepts.limit)) : file.size ? "" : text.empty;
       const state = why ? "failed" : "waiting";
       write({ file, body: { type: image ? "image" : "file", media }, reply: answering(), state, why });
     }
@@ -49,8 +49,9 @@
       // Not from us, or cut off.
     }
     if (code !== 200 || !answer) {
-      const why = { 413: text.big(bytes(accepts.limit)), 415: text.kind }[code];
-      return fail(item, why || text.failed, !why);
+      const final = { 403: text.closed, 404: text.closed, 413: text.big(bytes(accepts.limit)), 415: text.kind }[code];
+      const later = { 408: text.tardy, 429: text.many, 503: text.full }[code] || text.failed;
+      return fail(item, final || later, !final);
     }
     item.say = { type: "upload", upload: answer.upload };
     item.body.type = answer.type;
