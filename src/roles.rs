@@ -362,7 +362,8 @@ impl Running {
             );
         }
         if roles.contains(&Role::Webhooks) {
-            let mut attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?;
+            let mut attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?
+                .with_public_url(settings.api.public_url.as_ref());
             if let Some(media) = &self.media {
                 let links = WebhookLinks(media.links.clone());
                 attendant = attendant.with_media_links(Arc::new(links));

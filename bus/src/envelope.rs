@@ -1,7 +1,8 @@
 //! What travels on the bus: a CloudEvents 1.0 event in structured JSON mode.
 //!
-//! Extensions of ours: `orgid` (tenant), `sequence` (place in the conversation), `traceparent` (W3C trace context).
-//! Fields this version does not know are kept and travel on.
+//! Extensions: `orgid` (tenant, ours), `sequence` (place in the conversation) and `traceparent` (W3C trace context).
+//! Fields this version does not know are kept and travel on. What an earlier version wrote (a relative `dataschema`, a
+//! `sequence` without leading zeros) is read as it is, and completed where integrators see it.
 
 use std::fmt;
 
@@ -10,20 +11,35 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, value::RawValue};
+use url::Url;
 
 use crate::{EventId, OrganizationId};
 
+/// What precedes an event type (or `envelope`) in the absolute URI of its JSON Schema, which is also the schema's `$id`.
+const SCHEMA_NAMESPACE: &str = "urn:tributary:schema:";
+/// Digits of a `sequence`: all that an `i64` can need, so that the order of the texts is that of the numbers.
+const SEQUENCE_DIGITS: usize = 19;
+
+/// The absolute URI of a JSON Schema by its name: an event type with its version, or `envelope`.
+pub fn schema_uri(name: &str) -> String {
+    format!("{SCHEMA_NAMESPACE}{name}")
+}
+
 /// One event. Serialized with `serde_json` it is a valid CloudEvents document.
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("$id" = schema_uri("envelope")))]
 pub struct Envelope {
     /// Always `1.0`.
+    #[schemars(extend("const" = "1.0"))]
     pub specversion: String,
     /// Unique per event; a repeated event has the same id.
     pub id: EventId,
-    /// Who made it: `/channels/<channel id>` or `/router`.
+    /// Who made it: `/channels/<channel id>` or `/router`; where integrators see it, below `api.public_url` if that is set.
+    #[schemars(length(min = 1), extend("format" = "uri-reference"))]
     pub source: String,
     /// What happened, with its version: `message.received.v1`.
     #[serde(rename = "type")]
+    #[schemars(length(min = 1))]
     pub kind: String,
     /// What it is about, and the key of its order: a conversation id, or a contact in a channel.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -32,11 +48,13 @@ pub struct Envelope {
     pub time: DateTime<Utc>,
     /// Always `application/json`.
     pub datacontenttype: String,
-    /// The JSON Schema of `data`, relative to the schema folder: `message.received.v1.json`.
+    /// The `$id` of the JSON Schema of `data`: `urn:tributary:schema:message.received.v1`.
+    #[schemars(length(min = 1), extend("format" = "uri"))]
     pub dataschema: String,
     /// The organization it belongs to.
     pub orgid: OrganizationId,
-    /// Its place in the conversation; CloudEvents `sequence`, a decimal number.
+    /// Its place in the conversation (the CloudEvents extension `sequence`): a decimal number with leading zeros, 19 digits, so
+    /// that places compare as texts as well.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sequence: Option<String>,
     /// W3C trace context.
@@ -109,7 +127,7 @@ impl Envelope {
             subject,
             time: Utc::now(),
             datacontenttype: "application/json".to_owned(),
-            dataschema: format!("{}.json", P::TYPE),
+            dataschema: schema_uri(P::TYPE),
             orgid: organization,
             sequence: None,
             traceparent: None,
@@ -121,7 +139,27 @@ impl Envelope {
     /// The same with its place in the conversation.
     #[must_use]
     pub fn with_sequence(mut self, sequence: i64) -> Self {
-        self.sequence = Some(sequence.to_string());
+        self.sequence = Some(format!("{sequence:0SEQUENCE_DIGITS$}"));
+        self
+    }
+
+    /// As integrators see it: what an earlier version wrote in another form is in this version's, and the source is
+    /// absolute where `base`, the public address of the API, is known.
+    #[must_use]
+    pub fn for_integrators(mut self, base: Option<&Url>) -> Self {
+        if let Some(base) = base
+            && self.source.starts_with('/')
+        {
+            let base = base.as_str().trim_end_matches('/');
+            self.source = format!("{base}{}", self.source);
+        }
+        if !self.dataschema.contains(':') {
+            self.dataschema = schema_uri(&self.kind);
+        }
+        match self.sequence.as_deref().map(str::parse::<u64>) {
+            Some(Ok(place)) => self.sequence = Some(format!("{place:0SEQUENCE_DIGITS$}")),
+            Some(Err(_)) | None => {}
+        }
         self
     }
 

@@ -16,7 +16,7 @@ pub use bus::{
     LaneSpec, Lease, Membership, Moved, Notice, Publication, PublishError, Tag, Taken,
 };
 pub use embedded::EmbeddedBus;
-pub use envelope::{Data, Envelope, EnvelopeError, Payload, Sealed};
+pub use envelope::{Data, Envelope, EnvelopeError, Payload, Sealed, schema_uri};
 pub use ids::{
     Address, AgentId, ChannelId, ContactId, ConversationId, EndpointId, EventId, MessageId,
     OrganizationId,

@@ -1,7 +1,7 @@
-//! Links to media of the store: signed where something is shown, never kept.
+//! What is added where something is shown to integrators (the API's answers and webhook bodies), and never kept.
 //!
-//! What is stored and published names media by `media_id`. At the edge (the API's answers and webhook bodies) each gets a
-//! `url` that expires. Who signs is not this crate's business.
+//! What is stored and published names media by `media_id`: at the edge each gets a signed `url` that expires. Who signs is
+//! not this crate's business. The `source` of an event becomes absolute where the public address of the API is known.
 
 use std::{fmt, sync::Arc};
 
@@ -56,13 +56,26 @@ impl MediaLinks for WebhookLinks {
 /// How a document says that it names media of the store.
 const MARK: &str = "\"media_id\"";
 
-/// The signer of a process, if it has one.
+/// The signer of a process and the public address of the API, where there are such.
 #[derive(Clone, Default)]
-pub(crate) struct Links(Option<Arc<dyn MediaLinks>>);
+pub(crate) struct Links {
+    media: Option<Arc<dyn MediaLinks>>,
+    public_url: Option<Url>,
+}
 
 impl Links {
-    pub fn new(links: Arc<dyn MediaLinks>) -> Self {
-        Self(Some(links))
+    /// The same for an API at `url`.
+    #[must_use]
+    pub fn with_public_url(mut self, url: Option<&Url>) -> Self {
+        self.public_url = url.cloned();
+        self
+    }
+
+    /// The same with another signer.
+    #[must_use]
+    pub fn with_media(mut self, links: Arc<dyn MediaLinks>) -> Self {
+        self.media = Some(links);
+        self
     }
 
     /// The message with fresh links.
@@ -85,10 +98,30 @@ impl Links {
         view
     }
 
-    /// An event as JSON, with fresh links in its data. Only one that names media is read at all, and what cannot be read
-    /// (content of a later version can be nested deeper than a reader goes) stays as it is: it holds up no other event.
-    pub fn event(&self, organization: &OrganizationId, event: String) -> String {
-        if self.0.is_none() || !event.contains(MARK) {
+    /// An event that was stored as JSON, as [`Links::event_bytes`] shows it. What cannot be read (by a later version) stays as
+    /// it is: it holds up no other event.
+    pub fn event(&self, event: String) -> String {
+        let Ok(envelope) = serde_json::from_str::<Envelope>(&event) else {
+            return event;
+        };
+        self.shown(&envelope).unwrap_or(event)
+    }
+
+    /// An event as it is sent. The error says why it can never be.
+    pub fn event_bytes(&self, envelope: &Envelope) -> Result<Vec<u8>, String> {
+        self.shown(envelope).map(String::into_bytes)
+    }
+
+    fn shown(&self, envelope: &Envelope) -> Result<String, String> {
+        let shown = envelope.clone().for_integrators(self.public_url.as_ref());
+        let event = serde_json::to_string(&shown).map_err(|error| error.to_string())?;
+        Ok(self.linked(&envelope.orgid, event))
+    }
+
+    /// With fresh links in its data. Only an event that names media is read as a tree, and what cannot be (content of a later
+    /// version can be nested deeper than a reader goes) stays as it is.
+    fn linked(&self, organization: &OrganizationId, event: String) -> String {
+        if self.media.is_none() || !event.contains(MARK) {
             return event;
         }
         let Ok(mut document) = serde_json::from_str::<Value>(&event) else {
@@ -98,12 +131,6 @@ impl Links {
             self.sign_within(organization, data);
         }
         document.to_string()
-    }
-
-    /// The same, of an event and as bytes. The error says why it can never be sent.
-    pub fn event_bytes(&self, envelope: &Envelope) -> Result<Vec<u8>, String> {
-        let event = serde_json::to_string(envelope).map_err(|error| error.to_string())?;
-        Ok(self.event(&envelope.orgid, event).into_bytes())
     }
 
     fn sign(&self, organization: &OrganizationId, media: &mut Media) {
@@ -144,7 +171,7 @@ impl Links {
         id: &MediaId,
         name: Option<&str>,
     ) -> Option<String> {
-        let links = self.0.as_ref()?;
+        let links = self.media.as_ref()?;
         links.link(organization, id, name).map(String::from)
     }
 }
@@ -182,8 +209,8 @@ mod tests {
     }
 
     fn signed(event: &Value) -> Value {
-        let links = Links::new(Arc::new(Fake));
-        let signed = links.event(&OrganizationId::from("acme"), event.to_string());
+        let links = Links::default().with_media(Arc::new(Fake));
+        let signed = links.linked(&OrganizationId::from("acme"), event.to_string());
         serde_json::from_str(&signed).expect("it is JSON")
     }
 
@@ -208,17 +235,39 @@ mod tests {
 
     #[test]
     fn what_names_no_media_is_not_touched() {
-        let links = Links::new(Arc::new(Fake));
+        let links = Links::default().with_media(Arc::new(Fake));
         let acme = OrganizationId::from("acme");
         // Not even JSON: it was not read. The name is only said, with its quotes escaped.
         let text = r#"{ "data": {"text": "my \"media_id\" is"  }"#.to_owned();
-        assert_eq!(links.event(&acme, text.clone()), text);
+        assert_eq!(links.linked(&acme, text.clone()), text);
         let unsigned = r#"{"data": {"media_id": "a"}}"#.to_owned();
         let none = Links::default();
-        assert_eq!(none.event(&acme, unsigned.clone()), unsigned);
+        assert_eq!(none.linked(&acme, unsigned.clone()), unsigned);
         // Deeper than it can be read as a tree.
         let (open, close) = ("[".repeat(200), "]".repeat(200));
         let deep = format!(r#"{{"data": {{"media_id": "a", "deep": {open}{close}}}}}"#);
-        assert_eq!(links.event(&acme, deep.clone()), deep);
+        assert_eq!(links.linked(&acme, deep.clone()), deep);
+    }
+
+    #[test]
+    fn stored_events_are_shown_in_the_form_of_this_version() {
+        let public_url = "https://api.example.org/t/".parse().expect("a URL");
+        let links = Links::default().with_public_url(Some(&public_url));
+        let (open, close) = ("[".repeat(200), "]".repeat(200));
+        let stored = |source: &str, schema: &str, place: &str| {
+            format!(
+                r#"{{"specversion":"1.0","id":"0190b5a0-0000-7000-8000-000000000001","source":"{source}","type":"message.created.v1","time":"2026-01-02T03:04:05Z","datacontenttype":"application/json","dataschema":"{schema}","orgid":"acme","sequence":"{place}","data":{{"deep":{open}{close}}}}}"#
+            )
+        };
+        let old = stored("/router", "message.created.v1.json", "7");
+        let new = stored(
+            "https://api.example.org/t/router",
+            "urn:tributary:schema:message.created.v1",
+            "0000000000000000007",
+        );
+        assert_eq!(links.event(old), new);
+        assert_eq!(links.event(new.clone()), new);
+        let other = "{\"specversion\": \"2.0\"}".to_owned();
+        assert_eq!(links.event(other.clone()), other);
     }
 }

@@ -36,17 +36,22 @@ pub use markdown::from_markdown;
 pub use person::{Attribution, Identifier, Profile, Touch, Utm};
 pub use status::{Failure, FailureCode, HealthState, Status};
 
-use crate::Payload;
+use crate::{Payload, schema_uri};
 
 macro_rules! payload {
     ($($type:ty => $name:literal),+ $(,)?) => {
         $(impl Payload for $type { const TYPE: &'static str = $name; })+
 
-        /// Every event type with its JSON Schema.
+        /// Every event type with its JSON Schema, whose `$id` is the `dataschema` of such events.
         pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
-            vec![$(($name, schemars::schema_for!($type))),+]
+            vec![$(($name, identified($name, schemars::schema_for!($type)))),+]
         }
     };
+}
+
+fn identified(name: &str, mut schema: schemars::Schema) -> schemars::Schema {
+    schema.insert("$id".to_owned(), schema_uri(name).into());
+    schema
 }
 
 payload! {

@@ -56,7 +56,8 @@ pub struct CloudEvent {
     specversion: String,
     /// The same each time the event is sent.
     id: uuid::Uuid,
-    #[schema(example = "/router")]
+    /// A URI reference, absolute where the server knows its public address.
+    #[schema(format = "uri-reference", example = "https://api.example.org/router")]
     source: String,
     #[serde(rename = "type")]
     #[schema(example = "message.created.v1")]
@@ -67,12 +68,17 @@ pub struct CloudEvent {
     time: chrono::DateTime<chrono::Utc>,
     #[schema(example = "application/json")]
     datacontenttype: String,
-    #[schema(example = "message.created.v1.json")]
+    /// The `$id` of the JSON Schema of `data`.
+    #[schema(format = "uri", example = "urn:tributary:schema:message.created.v1")]
     dataschema: String,
     /// The organization.
     orgid: String,
-    /// The place in the conversation, a decimal number that rises.
-    #[schema(required = false)]
+    /// The place in the conversation, a decimal number that rises: 19 digits, with leading zeros.
+    #[schema(
+        required = false,
+        pattern = "^[0-9]{19}$",
+        example = "0000000000000000007"
+    )]
     sequence: Option<String>,
     #[schema(value_type = Object)]
     data: serde_json::Value,
@@ -120,7 +126,7 @@ pub async fn list_events(
         }
         let kind: Kind = serde_json::from_str(&row.envelope).map_err(corrupt)?;
         if filter.matches(&filter.organization, &kind.kind) {
-            let event = state.links().event(&filter.organization, row.envelope);
+            let event = state.links().event(row.envelope);
             let event = RawValue::from_string(event).map_err(corrupt)?;
             page.items.push(event);
         }

@@ -99,10 +99,10 @@ impl ApiState {
         rate: Rate,
         extras: Extras,
     ) -> Self {
-        let links = match &extras.media {
-            Some(media) => Links::new(Arc::new(media.links.clone())),
-            None => Links::default(),
-        };
+        let mut links = Links::default().with_public_url(settings.api.public_url.as_ref());
+        if let Some(media) = &extras.media {
+            links = links.with_media(Arc::new(media.links.clone()));
+        }
         let shared = Shared {
             store,
             bus,
@@ -126,7 +126,7 @@ impl ApiState {
     /// The same, with other links to media in its answers than those of its media service.
     #[must_use]
     pub fn with_media_links(mut self, links: Arc<dyn MediaLinks>) -> Self {
-        self.links = Links::new(links);
+        self.links = self.links.with_media(links);
         self
     }
 

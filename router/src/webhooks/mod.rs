@@ -14,6 +14,7 @@ use reqwest::Client;
 use tributary_base::{backoff::Backoff, outgoing::Guard};
 use tributary_bus::{Attendant, Handler, Lane, Policy};
 use tributary_config::{Settings, Webhooks};
+use url::Url;
 
 pub use lanes::watch_endpoints;
 
@@ -74,7 +75,14 @@ impl WebhooksAttendant {
     /// The same, with links to the media of the store in what it sends; each try gets fresh ones.
     #[must_use]
     pub fn with_media_links(mut self, links: Arc<dyn MediaLinks>) -> Self {
-        self.links = Links::new(links);
+        self.links = self.links.with_media(links);
+        self
+    }
+
+    /// The same, for an API that integrators reach at `url`: sources of events are below it.
+    #[must_use]
+    pub fn with_public_url(mut self, url: Option<&Url>) -> Self {
+        self.links = self.links.with_public_url(url);
         self
     }
 }
