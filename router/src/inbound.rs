@@ -80,7 +80,7 @@ impl InboundHandler {
             let Some(outcome) = outcome else {
                 break;
             };
-            let again = matches!(outcome, Outcome::Retry { .. } | Outcome::Pause { .. });
+            let again = !matches!(outcome, Outcome::Done | Outcome::Dead { .. });
             outcomes.push(outcome);
             if again {
                 break;

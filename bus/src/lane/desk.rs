@@ -271,6 +271,21 @@ impl Desk {
         first.history.survived = true;
         match wait {
             Wait::Retry { after, reason } => Some(self.retry(key, first, after, reason, now)),
+            Wait::Defer { after, reason } => {
+                let gave_up = first.history.exhausted.is_some();
+                exhaust_by_age(first, self.policy.max_age, &reason);
+                let wait = match &first.history.exhausted {
+                    Some(_) if !gave_up => Duration::ZERO,
+                    Some(_) | None => self.delay(Some(after), 1),
+                };
+                self.wait(key, now + wait);
+                Some(Waiting::Key {
+                    id: first.id,
+                    attempt: first.history.attempts,
+                    wait,
+                    reason,
+                })
+            }
             Wait::Pause { after, reason } => {
                 exhaust_by_age(first, self.policy.max_age, &reason);
                 Some(self.pause(after, reason, now))
@@ -316,17 +331,21 @@ impl Desk {
             Some(_) if !gave_up => Duration::ZERO,
             Some(_) | None => self.delay(after, attempt),
         };
-        let due = now + wait;
-        if let Some(queue) = self.queues.get_mut(key) {
-            queue.due = Some(due);
-        }
-        self.dues.insert((due, Arc::clone(key)));
+        self.wait(key, now + wait);
         Waiting::Key {
             id: item.id,
             attempt,
             wait,
             reason,
         }
+    }
+
+    /// Nothing of the key goes before this.
+    fn wait(&mut self, key: &Key, due: Instant) {
+        if let Some(queue) = self.queues.get_mut(key) {
+            queue.due = Some(due);
+        }
+        self.dues.insert((due, Arc::clone(key)));
     }
 
     fn pause(&mut self, after: Option<Duration>, reason: String, now: Instant) -> Waiting {

@@ -75,6 +75,10 @@ pub(super) enum Wait {
         after: Option<Duration>,
         reason: String,
     },
+    Defer {
+        after: Duration,
+        reason: String,
+    },
     Pause {
         after: Option<Duration>,
         reason: String,

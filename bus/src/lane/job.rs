@@ -98,11 +98,13 @@ impl Bench {
                     None
                 }
                 Outcome::Retry { after, reason } => Some(Wait::Retry { after, reason }),
+                Outcome::Defer { after, reason } => Some(Wait::Defer { after, reason }),
                 Outcome::Pause { after, reason } => Some(Wait::Pause { after, reason }),
             };
             if let Some(wait) = wait {
                 let name = match wait {
                     Wait::Pause { .. } => "pause",
+                    Wait::Defer { .. } => "defer",
                     Wait::Retry { .. } | Wait::Panicked => "retry",
                 };
                 measure::outcome(&self.lane, "done", n - letters.len());

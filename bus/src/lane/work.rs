@@ -12,7 +12,7 @@ use crate::{Envelope, Lane, Lease};
 #[derive(Debug, Clone)]
 pub struct Work {
     pub envelope: Envelope,
-    /// Which try this is, by this worker; the first is 1. A try that ended in `Pause`, or is repeated only because an
+    /// Which try this is, by this worker; the first is 1. A try that ended in `Pause` or `Defer`, or is repeated only because an
     /// earlier message of its batch is, does not count.
     pub attempt: u32,
     /// Time since the envelope's `time`.
@@ -31,6 +31,8 @@ pub enum Outcome {
         after: Option<Duration>,
         reason: String,
     },
+    /// Its key waits, others go on, and it counts as no try: nothing was attempted.
+    Defer { after: Duration, reason: String },
     /// The whole lane waits: a rate limit or outage of the account or endpoint. `after: None` is the policy's backoff.
     Pause {
         after: Option<Duration>,
@@ -51,8 +53,8 @@ pub trait Handler: Send + Sync + 'static {
         1
     }
 
-    /// Handles messages of one key, in order, and answers an outcome for each. After an outcome of `Retry` or `Pause`
-    /// the later messages of the batch are tried again as well, whatever their outcome. The lease must be asked
+    /// Handles messages of one key, in order, and answers an outcome for each. After an outcome of `Retry`, `Defer` or
+    /// `Pause` the later messages of the batch are tried again as well, whatever their outcome. The lease must be asked
     /// before each effect outside (a provider call, a publication).
     ///
     /// A panic counts as `Retry`; a message that panics [`Policy::crash_limit`] times by itself is dead. Batches are
@@ -72,9 +74,9 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Policy {
     /// Between tries.
     pub backoff: Backoff,
-    /// A `Retry { after }` or `Pause { after }` is clamped to this.
+    /// A wait that an outcome names is clamped to this.
     pub longest_wait: Duration,
-    /// Tries before [`Handler::exhausted`]. `Pause` does not count.
+    /// Tries before [`Handler::exhausted`]. `Pause` and `Defer` do not count.
     pub max_attempts: u32,
     /// Age before [`Handler::exhausted`] (asked when a message is to be tried again, and before a first try).
     pub max_age: Duration,

@@ -87,7 +87,9 @@ async fn whatever_happens_each_key_stays_in_order() {
             }
             match step.outcome {
                 Outcome::Done | Outcome::Dead { .. } => settled.push(step.n),
-                Outcome::Retry { .. } | Outcome::Pause { .. } => broken_call = Some(step.call),
+                Outcome::Retry { .. } | Outcome::Defer { .. } | Outcome::Pause { .. } => {
+                    broken_call = Some(step.call);
+                }
             }
         }
         assert_eq!(settled, numbers(0..each), "{key}, seed {seed}");
@@ -97,7 +99,7 @@ async fn whatever_happens_each_key_stays_in_order() {
         let mut count = 0;
         for step in &seen {
             match step.outcome {
-                Outcome::Retry { .. } | Outcome::Pause { .. } => {
+                Outcome::Retry { .. } | Outcome::Defer { .. } | Outcome::Pause { .. } => {
                     broken.insert(step.call);
                 }
                 Outcome::Dead { .. } if !broken.contains(&step.call) => count += 1,

@@ -411,7 +411,10 @@ pub fn what_cannot_be_read_is_dead(world: &World) -> Ran<'_> {
             .iter()
             .map(|outcome| match outcome {
                 Outcome::Dead { reason } => reason.as_str(),
-                Outcome::Done | Outcome::Retry { .. } | Outcome::Pause { .. } => "",
+                Outcome::Done
+                | Outcome::Retry { .. }
+                | Outcome::Defer { .. }
+                | Outcome::Pause { .. } => "",
             })
             .collect();
         assert_eq!(

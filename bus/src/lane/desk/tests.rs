@@ -88,6 +88,35 @@ fn what_is_finished_waits_for_its_neighbours_but_not_for_long() {
 }
 
 #[test]
+fn what_is_deferred_waits_alone_and_uses_up_no_tries() {
+    let mut now = Instant::now();
+    let (mut desk, mut jobs) = busy(1..3, now);
+    let other = jobs.remove(1);
+    let mut deferred = jobs.remove(0);
+    for round in 0..policy().max_attempts * 3 {
+        let wait = Wait::Defer {
+            after: Duration::from_millis(100),
+            reason: "the account is not served".to_owned(),
+        };
+        let report = Report {
+            key: deferred.key,
+            finished: Vec::new(),
+            left: deferred.items,
+            wait: Some(wait),
+        };
+        let waiting = desk.complete(report, now).expect("it waits");
+        assert!(matches!(waiting, Waiting::Key { attempt: 0, wait, .. } if !wait.is_zero()));
+        assert_eq!(desk.paused(), None, "round {round}");
+        assert!(desk.next_job(now).is_none(), "not before its time");
+        now = desk.next_due().expect("a time");
+        deferred = desk.next_job(now).expect("its turn");
+        assert_eq!(deferred.kind, JobKind::Handle, "round {round}");
+    }
+    complete(&mut desk, other, now);
+    complete(&mut desk, deferred, now);
+}
+
+#[test]
 fn many_that_are_finished_do_not_wait() {
     let now = Instant::now();
     let few = u64::from(policy().prefetch) / 4 - 1;
