@@ -200,7 +200,7 @@ fn words(data: &Value) -> Option<&str> {
 }
 
 /// Keys whose values are somebody's words, name or address.
-const PRIVATE: [&str; 12] = [
+const PRIVATE: [&str; 13] = [
     "content",
     "raw",
     "contact",
@@ -213,6 +213,7 @@ const PRIVATE: [&str; 12] = [
     "name",
     "page",
     "reactions",
+    "our_reactions",
 ];
 
 /// Replaces what people wrote and who they are by `[hidden]`, at every depth of the payload.

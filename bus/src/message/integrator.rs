@@ -11,7 +11,7 @@ use super::{
 use crate::{Address, AgentId, ChannelId, ContactId, ConversationId, MessageId};
 
 /// Every event type an endpoint can subscribe to, without version.
-pub const EVENT_TYPES: [&str; 18] = [
+pub const EVENT_TYPES: [&str; 19] = [
     "conversation.created",
     "conversation.queued",
     "conversation.assigned",
@@ -24,6 +24,7 @@ pub const EVENT_TYPES: [&str; 18] = [
     "message.deleted",
     "message.updated",
     "message.reactions_changed",
+    "message.merged",
     "message.change_refused",
     "contact.created",
     "contact.updated",
@@ -108,8 +109,10 @@ pub struct MessageView {
     /// The message of the conversation that it answers, when it is known.
     pub reply_to: Option<MessageId>,
     pub context: MessageContext,
-    /// What is on it: the contact's reactions on a message of ours, ours on one of the contact's.
+    /// The contact's reactions on it.
     pub reactions: Vec<String>,
+    /// Our reactions on it.
+    pub our_reactions: Vec<String>,
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted_at: Option<DateTime<Utc>>,
     /// Place in the conversation.
@@ -160,6 +163,18 @@ pub enum Assignment {
     Manual,
 }
 
+/// Why a conversation was closed or reopened, or waits again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StateReason {
+    /// A person or an integrator asked for it.
+    Requested,
+    /// The contact wrote again.
+    ContactWrote,
+    /// Its agent was away for longer than the settings allow.
+    AgentAbsent,
+}
+
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? })+) => {
         $(
@@ -177,8 +192,12 @@ events! {
     ConversationQueued { conversation: ConversationView }
     /// An agent has the conversation now.
     ConversationAssigned { conversation: ConversationView, agent_id: AgentId, by: Assignment }
-    /// It was closed or reopened.
-    ConversationStatusChanged { conversation: ConversationView, previous: ConversationState }
+    /// It was closed or reopened, or waits for an agent again.
+    ConversationStatusChanged {
+        conversation: ConversationView,
+        previous: ConversationState,
+        reason: StateReason,
+    }
     /// Something else about it changed.
     ConversationUpdated { conversation: ConversationView }
     /// A promised time has passed.
@@ -193,8 +212,14 @@ events! {
     MessageRemoved { message: MessageView }
     /// More is known of a message: its media arrived, or a later version could read more of it.
     MessageUpdated { message: MessageView }
-    /// A reaction was put on a message or taken back.
+    /// The contact or we put a reaction on a message or took one back.
     MessageReactionsChanged { message: MessageView }
+    /// What was reported as a message of its own, with `author` `account`, is one that was sent through us.
+    MessageMerged {
+        message: MessageView,
+        /// The message that no longer exists: everything about it belongs to `message`.
+        merged_id: MessageId,
+    }
     /// The channel refused to change a message; there it stands as it was.
     MessageChangeRefused { message: MessageView, change: MessageChange, failure: Failure }
     /// Somebody new.

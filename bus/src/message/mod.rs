@@ -29,8 +29,8 @@ pub use integrator::{
     ContactView, ConversationAssigned, ConversationCreated, ConversationQueued,
     ConversationSlaBreached, ConversationState, ConversationStatusChanged, ConversationUpdated,
     ConversationView, Direction, EVENT_TYPES, MessageChangeRefused, MessageContentEdited,
-    MessageCreated, MessageReactionsChanged, MessageRemoved, MessageStatusChanged, MessageUpdated,
-    MessageView, NoteCreated,
+    MessageCreated, MessageMerged, MessageReactionsChanged, MessageRemoved, MessageStatusChanged,
+    MessageUpdated, MessageView, NoteCreated, StateReason,
 };
 pub use markdown::from_markdown;
 pub use person::{Attribution, Identifier, Profile, Touch, Utm};
@@ -85,6 +85,7 @@ payload! {
     MessageRemoved => "message.deleted.v1",
     MessageUpdated => "message.updated.v1",
     MessageReactionsChanged => "message.reactions_changed.v1",
+    MessageMerged => "message.merged.v1",
     MessageChangeRefused => "message.change_refused.v1",
     ContactCreated => "contact.created.v1",
     ContactChanged => "contact.updated.v1",

@@ -84,6 +84,8 @@ impl Decision<'_> {
             waiting_since: None,
             queued: false,
             closed_at: None,
+            assigned_at: None,
+            read_up_to: None,
             question: None,
             view: ConversationView {
                 id: ConversationId((self.policy.new_id)()),
@@ -108,20 +110,25 @@ impl Decision<'_> {
         id
     }
 
-    /// A message by its id, if it belongs to the channel that names it.
+    /// A message by its id, or by the id of its echo, if it belongs to the channel that names it.
     pub fn message(&mut self, id: MessageId, origin: &Origin) -> Option<&mut Entry<Message>> {
+        let id = self.snapshot.echoes.get(&id).copied().unwrap_or(id);
         let entry = self.snapshot.messages.get_mut(&id)?;
         (entry.value.view.channel_id == origin.channel_id).then_some(entry)
     }
 
-    /// A message that came over the channel: of a contact, or of the account's owner.
+    /// A message that changes over the channel: of a contact, of the account's owner, or one of ours that the owner sees in
+    /// the provider's app. Of several parts there each is a message of its own, and none of them is the whole.
     pub fn message_of_channel(
         &mut self,
         id: MessageId,
         origin: &Origin,
     ) -> Option<&mut Entry<Message>> {
-        self.message(id, origin)
-            .filter(|entry| entry.value.came_over_the_channel())
+        let is_echo = self.snapshot.echoes.contains_key(&id);
+        self.message(id, origin).filter(|entry| {
+            let is_whole = is_echo && entry.value.provider_ids.len() == 1;
+            is_whole || entry.value.came_over_the_channel()
+        })
     }
 
     /// The message that a provider's id names: a part of one of ours, or one that came over the channel.

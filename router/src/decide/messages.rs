@@ -1,11 +1,11 @@
 //! Messages that come over a channel.
 
 use tributary_bus::{
-    ContactId, ConversationId, EnvelopeError, MessageId, OrganizationId,
+    Address, ContactId, ConversationId, EnvelopeError, MessageId, OrganizationId,
     message::{
         Attribution, Author, ContactView, Content, ConversationCreated, ConversationState,
         ConversationStatusChanged, Direction, MessageCreated, MessageReceived, MessageUpdated,
-        MessageView, SentBy, Status,
+        MessageView, SentBy, StateReason, Status,
     },
 };
 
@@ -75,6 +75,7 @@ impl Decision<'_> {
                 ConversationStatusChanged {
                     conversation: view,
                     previous,
+                    reason: StateReason::ContactWrote,
                 }
             })?,
             Opened::Already => {}
@@ -97,7 +98,8 @@ impl Decision<'_> {
         if event.sent_by == SentBy::Contact {
             self.take_answer(&mut message);
         }
-        self.catch_up(&mut message);
+        self.catch_up(&mut message, &event.origin.address);
+        self.read_already(&mut message);
         self.in_conversation(place.conversation, |view| {
             message.view.seq = view.seq;
             MessageCreated {
@@ -126,6 +128,7 @@ impl Decision<'_> {
             organization: place.organization.clone(),
             provider_ids: vec![event.provider_id.clone()],
             reply_to: event.reply_to.clone(),
+            sent_at: None,
             undo: Vec::new(),
             view: MessageView {
                 id: event.message_id,
@@ -142,6 +145,7 @@ impl Decision<'_> {
                 reply_to: self.answered(event, contact),
                 context: event.context.clone(),
                 reactions: Vec::new(),
+                our_reactions: Vec::new(),
                 edited_at: None,
                 deleted_at: None,
                 seq: 0,
@@ -157,7 +161,7 @@ impl Decision<'_> {
     }
 
     /// Changes that came before their message.
-    fn catch_up(&mut self, message: &mut Message) {
+    fn catch_up(&mut self, message: &mut Message, address: &Address) {
         let Some(entry) = self.snapshot.early.remove(&message.view.id) else {
             return;
         };
@@ -168,6 +172,11 @@ impl Decision<'_> {
         }
         message.view.edited_at = early.edited_at;
         message.view.deleted_at = early.deleted_at;
+        if let Some((by, reactions)) = early.reacted
+            && by == *address
+        {
+            message.view.reactions = reactions;
+        }
     }
 
     /// A message that is stored came again. Read by a later parser it may tell more.

@@ -8,6 +8,7 @@
 mod answers;
 mod changes;
 mod contacts;
+mod echoes;
 mod find;
 pub(crate) mod matching;
 mod messages;
@@ -92,8 +93,10 @@ pub(crate) struct Changes {
     pub raw: Vec<RawPayload>,
     /// The provider's ids of parts that became known.
     pub parts: Vec<PartId>,
-    /// Messages that took up what came before them.
+    /// What came before these messages was taken up.
     pub caught_up: Vec<MessageId>,
+    /// Stored messages that turned out to be echoes of ours, which took them up.
+    pub merged: Vec<MessageId>,
     /// Messages that are not known, though media of theirs came.
     pub unknown_media: Vec<MessageId>,
     /// Organizations where a conversation began to wait.

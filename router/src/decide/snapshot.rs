@@ -54,12 +54,15 @@ pub(crate) struct Snapshot {
     /// The open conversation of each contact, or else the latest one.
     pub current: HashMap<ContactId, ConversationId>,
     pub conversations: BTreeMap<ConversationId, Entry<Conversation>>,
-    /// Messages that something is told about (statuses, edits, reactions, what was read), open questions, and the new ones.
+    /// Messages that something is told about (statuses, edits, reactions, what was read), echoes of ours and answers that came
+    /// before the status, open questions, and the new ones.
     pub messages: BTreeMap<MessageId, Entry<Message>>,
     /// The messages named by the batch that are stored already, and whose they are.
     pub stored: HashMap<MessageId, ContactId>,
     /// The provider's ids named by the batch that are of a part of a message of ours.
     pub parts: HashMap<(ChannelId, String), MessageId>,
+    /// The messages of ours that the ids of the batch name as echoes, by the id of the echo.
+    pub echoes: HashMap<MessageId, MessageId>,
     /// Changes that came before the messages of the batch, or are kept until theirs come.
     pub early: BTreeMap<MessageId, Entry<Early>>,
     /// What was known of the channels that report how they are doing.

@@ -93,7 +93,7 @@ impl Decision<'_> {
         let verdict = match &arrival.inbound {
             Inbound::Edited(event) => self.edited(&arrival.organization, event)?,
             Inbound::Deleted(event) => self.deleted(&arrival.organization, event)?,
-            Inbound::Reacted(event) => self.reacted(event)?,
+            Inbound::Reacted(event) => self.reacted(&arrival.organization, event)?,
             Inbound::ChangeFailed(event) => self.change_failed(event)?,
             Inbound::Joined(event) => self.joined(arrival, event)?,
             Inbound::Left(event) => self.left(arrival, &event.origin)?,

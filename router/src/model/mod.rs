@@ -1,17 +1,19 @@
 //! Contacts, conversations and messages as the router thinks of them: what integrators see of each, and what only
 //! the router knows. Values; nothing here reads or writes.
 
+mod clock;
 mod undo;
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use tributary_bus::{
-    ChannelId, Envelope, EnvelopeError, EventId, Lane, MessageId, OrganizationId, Payload,
+    Address, ChannelId, Envelope, EnvelopeError, EventId, Lane, MessageId, OrganizationId, Payload,
     message::{
         Author, ContactView, Content, ConversationState, ConversationView, Direction, HealthState,
         MessageView,
     },
 };
 
+pub(crate) use clock::is_later;
 pub(crate) use undo::{Before, Undo};
 
 /// `source` of every envelope the router makes.
@@ -35,6 +37,10 @@ pub(crate) struct Conversation {
     /// Whether `conversation.queued` was told for this wait.
     pub queued: bool,
     pub closed_at: Option<DateTime<Utc>>,
+    /// Since when its agent has it.
+    pub assigned_at: Option<DateTime<Utc>>,
+    /// Up to when the contact has read, by the provider's clock.
+    pub read_up_to: Option<DateTime<Utc>>,
     /// What the contact may answer by typing a number or a title.
     pub question: Option<Question>,
 }
@@ -56,6 +62,8 @@ pub(crate) struct Message {
     pub provider_ids: Vec<String>,
     /// The provider's id of the message it answers.
     pub reply_to: Option<String>,
+    /// When the channel reported that it has it; `None` for one that came over the channel.
+    pub sent_at: Option<DateTime<Utc>>,
     /// Changes of ours that the channel may still refuse, the oldest first.
     pub undo: Vec<Undo>,
 }
@@ -72,9 +80,10 @@ pub(crate) struct Health {
     pub since: DateTime<Utc>,
 }
 
-/// A change of a message that came before the message itself.
+/// Changes of a message that came before the message itself, or before the id under which they name it was known.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Early {
+    /// The id that the message has when it comes over the channel.
     pub message: MessageId,
     pub organization: OrganizationId,
     pub channel: ChannelId,
@@ -82,6 +91,8 @@ pub(crate) struct Early {
     pub content: Option<Content>,
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted_at: Option<DateTime<Utc>>,
+    /// Who reacted, and all reactions of that contact.
+    pub reacted: Option<(Address, Vec<String>)>,
 }
 
 /// The provider's id of one part of a message that we sent.
@@ -93,6 +104,13 @@ pub(crate) struct PartId {
     pub message: MessageId,
     /// From 0.
     pub part: usize,
+}
+
+impl PartId {
+    /// The id that a message with this provider id has when it comes over the channel: an echo of ours.
+    pub fn echo(&self) -> MessageId {
+        MessageId::derived(&self.channel, &self.provider_id)
+    }
 }
 
 /// Something to be published once the transaction that wrote it is committed.
@@ -185,6 +203,7 @@ impl Conversation {
     pub fn wait(&mut self, now: DateTime<Utc>) {
         self.view.state = ConversationState::Waiting;
         self.view.agent_id = None;
+        self.assigned_at = None;
         self.waiting_since = Some(now);
         self.queued = false;
         self.closed_at = None;

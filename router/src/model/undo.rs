@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tributary_bus::message::{Content, MessageChange, MessageView};
 
-use super::Message;
+use super::{Message, clock::is_later};
 
 /// Changes that are remembered, at most; channels settle one long before as many follow.
 const REMEMBERED: usize = 8;
@@ -29,17 +29,19 @@ pub(crate) enum Before {
         content: Box<Content>,
         edited_at: Option<DateTime<Utc>>,
     },
-    Delete,
-    React {
-        reactions: Vec<String>,
+    Delete {
+        #[serde(default)]
+        deleted_at: Option<DateTime<Utc>>,
     },
+    /// Our reactions.
+    React { reactions: Vec<String> },
 }
 
 impl Before {
     fn change(&self) -> MessageChange {
         match self {
             Self::Edit { .. } => MessageChange::Edit,
-            Self::Delete => MessageChange::Delete,
+            Self::Delete { .. } => MessageChange::Delete,
             Self::React { .. } => MessageChange::React,
         }
     }
@@ -50,8 +52,8 @@ impl Before {
                 view.content = *content;
                 view.edited_at = edited_at;
             }
-            Self::Delete => view.deleted_at = None,
-            Self::React { reactions } => view.reactions = reactions,
+            Self::Delete { deleted_at } => view.deleted_at = deleted_at,
+            Self::React { reactions } => view.our_reactions = reactions,
         }
     }
 }
@@ -63,6 +65,38 @@ impl Message {
             self.undo.remove(0);
         }
         self.undo.push(Undo { seq, before });
+    }
+
+    /// The message has this content in the channel since `at`, whatever becomes of our edits before: a refusal of one of them
+    /// puts this back. `false`: an edit of ours is later, and stands.
+    pub fn edited_in_channel(&mut self, content: Content, at: DateTime<Utc>) -> bool {
+        for undo in &mut self.undo {
+            if let Before::Edit {
+                content: before,
+                edited_at,
+            } = &mut undo.before
+                && !is_later(*edited_at, at)
+            {
+                **before = content.clone();
+                *edited_at = Some(at);
+            }
+        }
+        let is_latest = !is_later(self.view.edited_at, at);
+        if is_latest {
+            self.view.content = content;
+            self.view.edited_at = Some(at);
+        }
+        is_latest
+    }
+
+    /// The channel has the message no more, whatever becomes of a deletion of ours.
+    pub fn deleted_in_channel(&mut self, at: DateTime<Utc>) {
+        for undo in &mut self.undo {
+            if let Before::Delete { deleted_at } = &mut undo.before {
+                *deleted_at = Some(at);
+            }
+        }
+        self.view.deleted_at = self.view.deleted_at.or(Some(at));
     }
 
     /// Takes back the change at a place (or the latest of its kind). `false`: no such change is remembered.

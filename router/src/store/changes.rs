@@ -102,7 +102,7 @@ fn check(message: &Message, edit: &MessageEdit) -> Result<Wanted, StoreError> {
             return Err(StoreError::Deleted);
         }
         MessageEdit::Content(content) => view.content == **content,
-        MessageEdit::Reactions(reactions) => view.reactions == *reactions,
+        MessageEdit::Reactions(reactions) => view.our_reactions == *reactions,
     };
     if message.provider_ids.is_empty() {
         return Err(StoreError::NotSent);
@@ -121,12 +121,11 @@ fn record(message: &mut Message, edit: &MessageEdit, seq: i64, now: DateTime<Utc
             content: Box::new(std::mem::replace(&mut view.content, (**content).clone())),
             edited_at: view.edited_at.replace(now),
         },
-        MessageEdit::Delete => {
-            view.deleted_at = Some(now);
-            Before::Delete
-        }
+        MessageEdit::Delete => Before::Delete {
+            deleted_at: view.deleted_at.replace(now),
+        },
         MessageEdit::Reactions(reactions) => Before::React {
-            reactions: std::mem::replace(&mut view.reactions, reactions.clone()),
+            reactions: std::mem::replace(&mut view.our_reactions, reactions.clone()),
         },
     };
     message.remember(seq, before);

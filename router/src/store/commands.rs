@@ -10,7 +10,7 @@ use tributary_bus::{
     message::{
         Assignment, Author, Content, ConversationAssigned, ConversationState,
         ConversationStatusChanged, ConversationView, DeliverySend, Direction, MessageContext,
-        MessageCreated, MessageView, Priority, Status,
+        MessageCreated, MessageView, Priority, StateReason, Status,
     },
 };
 use uuid::Uuid;
@@ -79,15 +79,17 @@ impl Store {
             return Err(StoreError::Closed);
         }
         let contact = recipient(&mut tx, &conversation).await?;
-        let reply_to = match new.reply_to {
+        let answered = match new.reply_to {
             Some(answered) => Some(answered_by(&mut tx, &conversation, answered).await?),
             None => None,
         };
+        let (reply_to_id, reply_to) = answered.unzip();
         conversation.advance(now);
         let message = Message {
             organization: new.organization,
             provider_ids: Vec::new(),
             reply_to: reply_to.flatten(),
+            sent_at: None,
             undo: Vec::new(),
             view: MessageView {
                 id,
@@ -101,9 +103,10 @@ impl Store {
                 uncertain: false,
                 failure: None,
                 degraded: Vec::new(),
-                reply_to: new.reply_to,
+                reply_to: reply_to_id,
                 context: MessageContext::default(),
                 reactions: Vec::new(),
+                our_reactions: Vec::new(),
                 edited_at: None,
                 deleted_at: None,
                 seq: conversation.view.seq,
@@ -212,6 +215,7 @@ impl Store {
             let changed = ConversationStatusChanged {
                 conversation: conversation.view.clone(),
                 previous,
+                reason: StateReason::Requested,
             };
             let event = conversation.event(&changed, now)?;
             finish(tx, &conversation, &[event], now).await?;
@@ -232,6 +236,7 @@ pub(super) fn assigned(
 ) -> Result<Outgoing, StoreError> {
     conversation.view.state = ConversationState::Assigned;
     conversation.view.agent_id = Some(agent);
+    conversation.assigned_at = Some(now);
     conversation.waiting_since = None;
     conversation.advance(now);
     let event = ConversationAssigned {
@@ -286,25 +291,29 @@ pub(super) async fn recipient(
     }
 }
 
-/// The provider's id of a message of this conversation; `None` when it has none (yet).
+/// A message of this conversation, and the provider's id of it; `None` when it has none (yet).
 async fn answered_by(
     tx: &mut Tx,
     conversation: &Conversation,
     answered: MessageId,
-) -> Result<Option<String>, StoreError> {
+) -> Result<(MessageId, Option<String>), StoreError> {
     let message = message_of(tx, &conversation.organization, answered).await?;
     if message.view.conversation_id != conversation.view.id {
         return Err(StoreError::NotFound("message"));
     }
-    Ok(message.provider_ids.into_iter().next())
+    Ok((message.view.id, message.provider_ids.into_iter().next()))
 }
 
+/// A message by its id, or by that of an echo which was merged into it.
 pub(super) async fn message_of(
     tx: &mut Tx,
     organization: &OrganizationId,
     id: MessageId,
 ) -> Result<Message, StoreError> {
-    let statement = format!("SELECT {MESSAGE_COLUMNS} FROM messages WHERE id {{ids}}");
+    let statement = format!(
+        "SELECT {MESSAGE_COLUMNS} FROM messages WHERE id {{ids}} \
+         OR id = (SELECT message_id FROM provider_ids WHERE echo_id {{ids}} LIMIT 1)"
+    );
     let rows: Vec<MessageRow> = select_by_ids(tx, &statement, &[id.0]).await?;
     rows.into_iter()
         .find(|row| row.organization == *organization)

@@ -337,7 +337,8 @@ impl Store {
             .within(async {
                 Ok(
                     on!(read &self.database, db => sqlx::query_as::<_, MessageRow>(
-            AssertSqlSafe(format!("SELECT {MESSAGE_COLUMNS} FROM messages WHERE organization = $1 AND id = $2")),
+            AssertSqlSafe(format!("SELECT {MESSAGE_COLUMNS} FROM messages WHERE organization = $1 AND id = \
+                 COALESCE((SELECT message_id FROM provider_ids WHERE echo_id = $2 LIMIT 1), $2)")),
         )
         .bind(organization)
         .bind(id)

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::decide::{Change, Changes, Snapshot};
 
-/// Writes provider ids, early changes and how channels are doing.
+/// Writes provider ids, early changes, echoes that are gone and how channels are doing.
 pub(super) async fn apply(
     tx: &mut Tx,
     snapshot: &Snapshot,
@@ -31,7 +31,15 @@ pub(super) async fn apply(
         .update(tx)
         .await?;
     let caught_up: Vec<Uuid> = changes.caught_up.iter().map(|id| id.0).collect();
-    forget_early(tx, &caught_up).await?;
+    delete(
+        tx,
+        "DELETE FROM early_changes WHERE message_id {ids}",
+        &caught_up,
+    )
+    .await?;
+    // Everything about them is in messages of ours now.
+    let merged: Vec<Uuid> = changes.merged.iter().map(|id| id.0).collect();
+    delete(tx, "DELETE FROM messages WHERE id {ids}", &merged).await?;
     for change in [Change::New, Change::Changed] {
         rows::health(&Snapshot::changed(&snapshot.health, change))
             .update(tx)
@@ -40,11 +48,11 @@ pub(super) async fn apply(
     Ok(())
 }
 
-async fn forget_early(tx: &mut Tx, ids: &[Uuid]) -> Result<(), StoreError> {
+async fn delete(tx: &mut Tx, statement: &str, ids: &[Uuid]) -> Result<(), StoreError> {
     if ids.is_empty() {
         return Ok(());
     }
-    let statement = for_database(tx, "DELETE FROM early_changes WHERE message_id {ids}");
+    let statement = for_database(tx, statement);
     match tx {
         Tx::Postgres(tx) => {
             let query = sqlx::query(AssertSqlSafe(statement)).bind(ids);

@@ -2,6 +2,7 @@
 
 mod changing;
 mod content;
+mod echoes;
 mod gathering;
 mod keeping;
 mod matching;
@@ -67,6 +68,12 @@ on_both! {
     changing::what_cannot_be_changed_is_refused,
     changing::typing_and_reading_are_delivered_once,
     changing::an_older_store_is_brought_up_to_date,
+    echoes::our_reactions_and_theirs_are_apart,
+    echoes::an_echo_before_its_status_is_merged,
+    echoes::what_came_before_the_status_is_taken_up,
+    echoes::a_reading_is_kept_for_what_is_sent_later,
+    echoes::an_older_question_does_not_displace_a_later_one,
+    echoes::every_order_ends_alike,
     sending::a_reply_is_stored_with_its_delivery_and_its_event,
     sending::an_idempotency_key_makes_one_message,
     sending::what_cannot_be_sent_is_refused,

@@ -3,7 +3,10 @@
 mod answers;
 mod changes;
 mod contacts;
+mod echoes;
 mod elsewhere;
 mod messages;
+mod reading;
+mod refusals;
 mod statuses;
 mod support;

@@ -158,6 +158,8 @@ pub fn with_ada() -> Snapshot {
         waiting_since: None,
         queued: false,
         closed_at: None,
+        assigned_at: None,
+        read_up_to: None,
         question: None,
         view: ConversationView {
             id: ConversationId::generate(),
@@ -203,6 +205,7 @@ pub fn with_message(snapshot: &mut Snapshot, direction: Direction, status: Statu
         organization: acme(),
         provider_ids: Vec::new(),
         reply_to: None,
+        sent_at: None,
         undo: Vec::new(),
         view: MessageView {
             id: MessageId::generate(),
@@ -219,6 +222,7 @@ pub fn with_message(snapshot: &mut Snapshot, direction: Direction, status: Statu
             reply_to: None,
             context: MessageContext::default(),
             reactions: Vec::new(),
+            our_reactions: Vec::new(),
             edited_at: None,
             deleted_at: None,
             seq: 5,

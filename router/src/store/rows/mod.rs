@@ -20,12 +20,13 @@ pub(crate) const CONTACT_COLUMNS: &str = "id, organization, channel_id, address,
 
 /// The columns that [`ConversationRow`] reads.
 pub(crate) const CONVERSATION_COLUMNS: &str = "id, organization, channel_id, contact_id, shard, \
-     state, agent_id, seq, waiting_since, queued, closed_at, question_id, question_at, created_at, updated_at";
+     state, agent_id, seq, waiting_since, queued, closed_at, assigned_at, read_up_to, question_id, question_at, \
+     created_at, updated_at";
 
 /// The columns that [`MessageRow`] reads.
 pub(crate) const MESSAGE_COLUMNS: &str = "id, organization, conversation_id, channel_id, contact_id, \
      seq, direction, author, content, status, uncertain, failure, degraded, provider_id, more_provider_ids, reply_to, \
-     reply_to_id, context, reactions, edited_at, deleted_at, undo, created_at";
+     reply_to_id, context, reactions, our_reactions, edited_at, deleted_at, sent_at, undo, created_at";
 
 #[derive(sqlx::FromRow)]
 pub(crate) struct ContactRow {
@@ -57,6 +58,8 @@ pub(crate) struct ConversationRow {
     pub waiting_since: Option<DateTime<Utc>>,
     pub queued: bool,
     pub closed_at: Option<DateTime<Utc>>,
+    pub assigned_at: Option<DateTime<Utc>>,
+    pub read_up_to: Option<DateTime<Utc>>,
     pub question_id: Option<MessageId>,
     pub question_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
@@ -84,8 +87,10 @@ pub(crate) struct MessageRow {
     pub reply_to_id: Option<MessageId>,
     pub context: Option<String>,
     pub reactions: Option<String>,
+    pub our_reactions: Option<String>,
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted_at: Option<DateTime<Utc>>,
+    pub sent_at: Option<DateTime<Utc>>,
     pub undo: Option<String>,
     pub created_at: DateTime<Utc>,
 }
@@ -98,6 +103,8 @@ pub(crate) struct EarlyRow {
     pub content: Option<String>,
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted_at: Option<DateTime<Utc>>,
+    pub reactions: Option<String>,
+    pub address: Option<Address>,
 }
 
 impl TryFrom<ContactRow> for Contact {
@@ -135,6 +142,7 @@ impl TryFrom<EarlyRow> for Early {
             content: maybe_json("content", row.content)?,
             edited_at: row.edited_at,
             deleted_at: row.deleted_at,
+            reacted: row.address.zip(maybe_json("reactions", row.reactions)?),
         })
     }
 }
@@ -157,6 +165,8 @@ impl TryFrom<ConversationRow> for Conversation {
             waiting_since: row.waiting_since,
             queued: row.queued,
             closed_at: row.closed_at,
+            assigned_at: row.assigned_at,
+            read_up_to: row.read_up_to,
             question: row
                 .question_id
                 .zip(row.question_at)
@@ -194,6 +204,7 @@ impl TryFrom<MessageRow> for Message {
             organization: row.organization,
             provider_ids: row.provider_id.into_iter().chain(more).collect(),
             reply_to: row.reply_to,
+            sent_at: row.sent_at,
             undo: maybe_json("undo", row.undo)?.unwrap_or_default(),
             view: MessageView {
                 id: row.id,
@@ -210,6 +221,7 @@ impl TryFrom<MessageRow> for Message {
                 reply_to: row.reply_to_id,
                 context: maybe_json("context", row.context)?.unwrap_or_default(),
                 reactions: maybe_json("reactions", row.reactions)?.unwrap_or_default(),
+                our_reactions: maybe_json("reactions", row.our_reactions)?.unwrap_or_default(),
                 edited_at: row.edited_at,
                 deleted_at: row.deleted_at,
                 seq: row.seq,

@@ -139,6 +139,8 @@ fn conversation_columns<'a>(all: &[&'a Conversation]) -> Vec<(&'static str, Colu
         ),
         ("queued", column!(Flag, all, c => c.queued)),
         ("closed_at", column!(MaybeTime, all, c => c.closed_at)),
+        ("assigned_at", column!(MaybeTime, all, c => c.assigned_at)),
+        ("read_up_to", column!(MaybeTime, all, c => c.read_up_to)),
         (
             "question_id",
             column!(MaybeId, all, c => c.question.map(|q| q.message.0)),
@@ -219,11 +221,13 @@ fn message_columns<'a>(all: &[&'a Message]) -> Result<Vec<(&'static str, Column<
             json(all, |m| Some(&m.view.context).filter(|c| !c.is_empty()))?,
         ),
         ("reactions", json(all, |m| some(&m.view.reactions))?),
+        ("our_reactions", json(all, |m| some(&m.view.our_reactions))?),
         ("edited_at", column!(MaybeTime, all, m => m.view.edited_at)),
         (
             "deleted_at",
             column!(MaybeTime, all, m => m.view.deleted_at),
         ),
+        ("sent_at", column!(MaybeTime, all, m => m.sent_at)),
         ("undo", json(all, |m| some(&m.undo))?),
     ])
 }
@@ -247,6 +251,7 @@ pub(crate) fn provider_ids(all: &[PartId]) -> Bulk<'_> {
                 column!(Text, all, p => p.organization.as_str().into()),
             ),
             ("message_id", column!(Id, all, p => p.message.0)),
+            ("echo_id", column!(Id, all, p => p.echo().0)),
             (
                 "part",
                 column!(Number, all, p => i64::try_from(p.part).unwrap_or(i64::MAX)),
@@ -276,6 +281,14 @@ pub(crate) fn early_changes<'a>(
             ("content", json(all, |e| e.content.as_ref())?),
             ("edited_at", column!(MaybeTime, all, e => e.edited_at)),
             ("deleted_at", column!(MaybeTime, all, e => e.deleted_at)),
+            (
+                "reactions",
+                json(all, |e| e.reacted.as_ref().map(|(_, reactions)| reactions))?,
+            ),
+            (
+                "address",
+                column!(MaybeText, all, e => e.reacted.as_ref().map(|(by, _)| by.as_str().into())),
+            ),
             ("at", Column::Time(vec![now; all.len()])),
         ],
     ))

@@ -1,5 +1,8 @@
 //! What the store knows about a batch of inbound events, read within the transaction that will change it.
 
+mod named;
+mod references;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
@@ -7,134 +10,49 @@ use sqlx::AssertSqlSafe;
 use tributary_base::database::Tx;
 use tributary_bus::{
     Address, ChannelId, ContactId, ConversationId, EventId, MessageId, OrganizationId,
-    message::{Inbound, SentBy},
 };
 use uuid::Uuid;
 
+use self::{
+    named::Named,
+    references::{Referenced, early, homes, named_by, referenced},
+};
 use super::{
     StoreError,
     bulk::select_by_ids,
     rows::{
-        CONTACT_COLUMNS, CONVERSATION_COLUMNS, ContactRow, ConversationRow, EarlyRow,
-        MESSAGE_COLUMNS, MessageRow,
+        CONTACT_COLUMNS, CONVERSATION_COLUMNS, ContactRow, ConversationRow, MESSAGE_COLUMNS,
+        MessageRow,
     },
 };
 use crate::{
     decide::{Arrival, Entry, Snapshot},
-    model::{Contact, Conversation, Early, Health, Message},
+    model::{Contact, Conversation, Health, Message},
 };
 
 /// How far back from its end a conversation is searched for messages that were read, in places.
 const READ_WITHIN: i64 = 1000;
 
-/// What a batch names.
-#[derive(Default)]
-struct Named {
-    channels: BTreeSet<ChannelId>,
-    contacts: BTreeSet<(ChannelId, Address)>,
-    /// Messages that came.
-    received: BTreeSet<Uuid>,
-    /// Messages that something is told about.
-    told_about: BTreeSet<Uuid>,
-    /// Events that take effect once.
-    once: Vec<Uuid>,
-    /// The provider's ids of messages that are answered or were sent by somebody else.
-    mentioned: BTreeSet<(ChannelId, String)>,
-    /// The provider's ids of messages that something is told about.
-    referenced: BTreeSet<(ChannelId, String)>,
-    /// Contacts who read.
-    readers: BTreeSet<(ChannelId, Address)>,
-    /// Channels that report how they are doing.
-    reporting: BTreeSet<ChannelId>,
-    /// Somebody may have answered, or been asked, a question.
-    questions: bool,
-}
-
-/// Where a stored message belongs; it never changes.
-#[derive(Clone, Copy)]
-struct Home {
-    conversation: ConversationId,
-    contact: ContactId,
-}
-
-impl Named {
-    fn by(arrivals: &[&Arrival]) -> Self {
-        let mut named = Self::default();
-        for arrival in arrivals {
-            let origin = arrival.inbound.origin();
-            named.channels.insert(origin.channel_id.clone());
-            let contact = || (origin.channel_id.clone(), origin.address.clone());
-            match &arrival.inbound {
-                Inbound::Received(event) => {
-                    named.contacts.insert(contact());
-                    named.received.insert(event.message_id.0);
-                    named.questions = true;
-                    if event.replayed {
-                        named.told_about.insert(event.message_id.0);
-                    }
-                    let sent_elsewhere = event.sent_by == SentBy::Account;
-                    let own_id = sent_elsewhere.then_some(&event.provider_id);
-                    let mentioned = event.reply_to.iter().chain(own_id);
-                    let mentioned = mentioned.map(|id| (origin.channel_id.clone(), id.clone()));
-                    named.mentioned.extend(mentioned);
-                }
-                Inbound::Status(event) => {
-                    named.told_about.insert(event.message_id.0);
-                    named.questions |= !event.degraded.is_empty();
-                }
-                Inbound::Media(event) => {
-                    named.told_about.insert(event.message_id.0);
-                }
-                Inbound::Edited(event) => {
-                    named.once.push(arrival.id.0);
-                    named.told_about.insert(event.message_id.0);
-                }
-                Inbound::Deleted(event) => {
-                    named.once.push(arrival.id.0);
-                    named.told_about.insert(event.message_id.0);
-                }
-                Inbound::ChangeFailed(event) => {
-                    named.once.push(arrival.id.0);
-                    named.told_about.insert(event.message_id.0);
-                }
-                Inbound::Reacted(event) => {
-                    named.once.push(arrival.id.0);
-                    named.contacts.insert(contact());
-                    let id = event.provider_id.clone();
-                    named.referenced.insert((origin.channel_id.clone(), id));
-                }
-                Inbound::Joined(_) | Inbound::Left(_) => {
-                    named.once.push(arrival.id.0);
-                    named.contacts.insert(contact());
-                }
-                Inbound::Read(_) => {
-                    named.contacts.insert(contact());
-                    named.readers.insert(contact());
-                }
-                Inbound::Health(_) => {
-                    named.once.push(arrival.id.0);
-                    named.reporting.insert(origin.channel_id.clone());
-                }
-                Inbound::Typing(_) => {}
-            }
-        }
-        named
-    }
-}
-
 /// Reads everything that matters to the batch and holds its conversations.
 pub(super) async fn load(tx: &mut Tx, arrivals: &[&Arrival]) -> Result<Snapshot, StoreError> {
     let mut named = Named::by(arrivals);
     let (contacts, current) = contacts(tx, &named.contacts).await?;
-    let parts = parts(tx, &named).await?;
+    let Referenced { parts, answers } = referenced(tx, &named).await?;
     named.told_about.extend(named_by(&named.referenced, &parts));
-    let (homes, early) = homes(tx, &named, &parts).await?;
+    named.told_about.extend(answers);
+    let homes = homes(tx, &named, &parts).await?;
+    for (echo, ours) in &homes.echoes {
+        if named.told_about.contains(&echo.0) {
+            named.told_about.insert(ours.0);
+        }
+    }
     let told_about = |id: &MessageId| named.told_about.contains(&id.0);
     let held: BTreeSet<ConversationId> = current
         .values()
         .copied()
         .chain(
             homes
+                .stored
                 .iter()
                 .filter(|(id, _)| told_about(id))
                 .map(|(_, home)| home.conversation),
@@ -142,7 +60,7 @@ pub(super) async fn load(tx: &mut Tx, arrivals: &[&Arrival]) -> Result<Snapshot,
         .collect();
     // Before the messages are read, so that nobody changes them afterwards.
     let conversations = hold(tx, &held).await?;
-    let about = homes.keys().copied().filter(|id| told_about(id));
+    let about = homes.stored.keys().copied().filter(|id| told_about(id));
     let mut about: BTreeSet<Uuid> = about.map(|id| id.0).collect();
     if named.questions {
         let open = conversations.values().filter_map(|c| c.value.question);
@@ -172,68 +90,15 @@ pub(super) async fn load(tx: &mut Tx, arrivals: &[&Arrival]) -> Result<Snapshot,
         conversations,
         messages,
         stored: homes
+            .stored
             .into_iter()
             .map(|(id, home)| (id, home.contact))
             .collect(),
         parts,
-        early: self::early(tx, &early).await?,
+        echoes: homes.echoes,
+        early: early(tx, &homes.early).await?,
         seen: seen(tx, &named.once).await?.into_iter().collect(),
     })
-}
-
-/// The messages that the provider's ids can name: parts of ours, and those that came over the channel.
-fn named_by(
-    ids: &BTreeSet<(ChannelId, String)>,
-    parts: &HashMap<(ChannelId, String), MessageId>,
-) -> Vec<Uuid> {
-    let ids = ids.iter().map(|key| {
-        let part = parts.get(key).copied();
-        part.unwrap_or_else(|| MessageId::derived(&key.0, &key.1)).0
-    });
-    ids.collect()
-}
-
-/// Which of the provider's ids that the batch names are of parts of messages of ours.
-async fn parts(
-    tx: &mut Tx,
-    named: &Named,
-) -> Result<HashMap<(ChannelId, String), MessageId>, StoreError> {
-    let keys: Vec<(&str, &str)> = named
-        .mentioned
-        .union(&named.referenced)
-        .map(|(channel, id)| (channel.as_str(), id.as_str()))
-        .collect();
-    if keys.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows: Vec<(ChannelId, String, MessageId)> = match tx {
-        Tx::Postgres(tx) => {
-            let (channels, ids): (Vec<&str>, Vec<&str>) = keys.into_iter().unzip();
-            sqlx::query_as(
-                "SELECT channel_id, provider_id, message_id FROM provider_ids \
-                 JOIN UNNEST($1::text[], $2::text[]) AS k (channel_id, provider_id) \
-                 USING (channel_id, provider_id)",
-            )
-            .bind(channels)
-            .bind(ids)
-            .fetch_all(&mut **tx)
-            .await?
-        }
-        Tx::Sqlite(tx) => {
-            sqlx::query_as(
-                "SELECT channel_id, provider_id, message_id \
-             FROM (SELECT value AS pair FROM json_each($1)) AS k CROSS JOIN provider_ids \
-             ON channel_id = k.pair ->> 0 AND provider_id = k.pair ->> 1",
-            )
-            .bind(serde_json::json!(keys).to_string())
-            .fetch_all(&mut **tx)
-            .await?
-        }
-    };
-    let rows = rows.into_iter();
-    Ok(rows
-        .map(|(channel, id, message)| ((channel, id), message))
-        .collect())
 }
 
 async fn channels(
@@ -318,47 +183,6 @@ async fn contacts(
         contacts.push(Contact::try_from(row.contact)?);
     }
     Ok((contacts, current))
-}
-
-/// Which of the named messages are stored, and where each belongs; and to which of the others something happened
-/// already.
-async fn homes(
-    tx: &mut Tx,
-    named: &Named,
-    parts: &HashMap<(ChannelId, String), MessageId>,
-) -> Result<(HashMap<MessageId, Home>, Vec<Uuid>), StoreError> {
-    let mut ids: BTreeSet<Uuid> = named.received.union(&named.told_about).copied().collect();
-    ids.extend(named_by(&named.mentioned, parts));
-    // In one statement, since every batch asks both.
-    let statement = "SELECT id, conversation_id, contact_id FROM messages WHERE id {ids} \
-         UNION ALL SELECT message_id, NULL, NULL FROM early_changes WHERE message_id {ids}";
-    let rows: Vec<(MessageId, Option<ConversationId>, Option<ContactId>)> =
-        select_by_ids(tx, statement, &ids.into_iter().collect::<Vec<_>>()).await?;
-    let (mut homes, mut early) = (HashMap::new(), Vec::new());
-    for (id, conversation, contact) in rows {
-        match conversation.zip(contact) {
-            Some((conversation, contact)) => {
-                let home = Home {
-                    conversation,
-                    contact,
-                };
-                homes.insert(id, home);
-            }
-            None => early.push(id.0),
-        }
-    }
-    Ok((homes, early))
-}
-
-async fn early(tx: &mut Tx, ids: &[Uuid]) -> Result<BTreeMap<MessageId, Entry<Early>>, StoreError> {
-    let statement = "SELECT message_id, organization, channel_id, content, edited_at, deleted_at \
-         FROM early_changes WHERE message_id {ids}";
-    let rows: Vec<EarlyRow> = select_by_ids(tx, statement, ids).await?;
-    let rows = rows.into_iter().map(|row| {
-        let early = Early::try_from(row)?;
-        Ok((early.message, Entry::stored(early)))
-    });
-    rows.collect()
 }
 
 /// Holds conversations until the transaction ends, in the order of their ids.
