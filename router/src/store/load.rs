@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 use tributary_base::database::Tx;
 use tributary_bus::{
     Address, ChannelId, ContactId, ConversationId, EventId, MessageId, OrganizationId,
-    message::{Inbound, SentBy},
+    message::{Content, Inbound, SentBy},
 };
 use uuid::Uuid;
 
@@ -77,6 +77,14 @@ impl Named {
                     let mentioned = event.reply_to.iter().chain(own_id);
                     let mentioned = mentioned.map(|id| (origin.channel_id.clone(), id.clone()));
                     named.mentioned.extend(mentioned);
+                    // The title of the choice stands in the message that offered it.
+                    if let Content::ChoiceReply(reply) = &event.content
+                        && reply.title.is_none()
+                    {
+                        let offered = event.reply_to.iter();
+                        let offered = offered.map(|id| (origin.channel_id.clone(), id.clone()));
+                        named.referenced.extend(offered);
+                    }
                 }
                 Inbound::Status(event) => {
                     named.told_about.insert(event.message_id.0);
