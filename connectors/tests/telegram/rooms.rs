@@ -92,14 +92,14 @@ async fn each_writer_to_a_channel_is_a_contact_who_gets_the_answer() {
         let mut asked = stage.messages(2).await;
         asked.sort_by_key(words);
         let addresses = asked.iter().map(|message| message.origin.address.as_str());
-        let expected = [72, 71].map(|topic| format!("direct/{SUPERGROUP}/{topic}"));
+        let expected = [71, 72].map(|topic| format!("direct/{SUPERGROUP}/{topic}"));
         assert!(addresses.eq(expected.iter()), "{expected:?}");
         let identifiers = asked.iter().map(|message| &message.contact.identifiers[0]);
-        let persons = [OWNER, OLENA].map(|id| id.to_string());
+        let persons = [OLENA, OWNER].map(|id| id.to_string());
         assert!(identifiers.map(|identifier| &identifier.value).eq(&persons));
         assert!(asked.iter().all(|message| message.context.sender.is_none()));
-        let answered = Some(asked[1].provider_id.as_str());
-        let id = stage.answer(&expected[1], "It is", answered).await;
+        let answered = Some(asked[0].provider_id.as_str());
+        let id = stage.answer(&expected[0], "It is", answered).await;
         let status = stage.status(id).await;
         assert_eq!(status.status, Status::Sent, "{:?}", status.failure);
         let sent = stage.telegram.sent().remove(0);

@@ -6,7 +6,7 @@
 
 use chrono::TimeDelta;
 use serde_json::Value;
-use tributary_bus::message::{Content, DegradationCode, Status};
+use tributary_bus::message::{Choice, Content, DegradationCode, Status};
 
 use super::steps::Decision;
 use crate::model::{Message, Question};
@@ -15,6 +15,18 @@ use crate::model::{Message, Question};
 const OPEN_FOR: TimeDelta = TimeDelta::hours(24);
 
 impl Decision<'_> {
+    /// Gives a choice that came by its id alone the title that it was offered with.
+    pub fn name_choice(&self, message: &mut Message) {
+        let Content::ChoiceReply(reply) = &mut message.view.content else {
+            return;
+        };
+        let offered = message.view.reply_to;
+        let offered = offered.and_then(|id| self.snapshot.messages.get(&id));
+        if let (None, Some(offered)) = (&reply.title, offered) {
+            reply.title = title(&offered.value.view.content, &reply.id);
+        }
+    }
+
     /// Makes a typed answer the choice that it means, and closes a question that was answered.
     pub fn take_answer(&mut self, message: &mut Message) {
         let conversation = message.view.conversation_id;
@@ -98,6 +110,20 @@ pub(super) fn asks(message: &Message) -> bool {
         Content::Choices(choices) => sent && (numbered(message) || choices.may_be_typed()),
         _ => false,
     }
+}
+
+/// The title of the choice with this id.
+fn title(content: &Content, id: &str) -> Option<String> {
+    let options: Vec<&Choice> = match content {
+        Content::Choices(choices) => choices.options.iter().collect(),
+        Content::Carousel(carousel) => {
+            let cards = carousel.cards.iter();
+            cards.flat_map(|card| &card.options).collect()
+        }
+        _ => Vec::new(),
+    };
+    let chosen = options.into_iter().find(|option| option.id == id)?;
+    Some(chosen.title.clone())
 }
 
 /// The choices went as a numbered list.

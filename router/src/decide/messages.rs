@@ -96,6 +96,7 @@ impl Decision<'_> {
     ) -> Result<(), EnvelopeError> {
         let mut message = self.message_of(event, &place);
         if event.sent_by == SentBy::Contact {
+            self.name_choice(&mut message);
             self.take_answer(&mut message);
         }
         self.catch_up(&mut message, &event.origin.address);

@@ -312,6 +312,34 @@ pub fn a_typed_answer_is_a_choice(world: &World) -> Ran<'_> {
     })
 }
 
+pub fn a_choice_by_its_id_alone_gets_its_title(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        world.take_in(vec![message("ada", "1")?]).await?;
+        let question = Content::Choices(Choices {
+            text: "Which?".into(),
+            options: vec![Choice::reply("t", "Tea"), Choice::reply("c", "Coffee")],
+            ..Choices::default()
+        });
+        let asked = sent(world, "ada", question, &["51"]).await?;
+        let mut pressed = received("ada", "2");
+        pressed.reply_to = Some("51".to_owned());
+        pressed.content = Content::ChoiceReply(ChoiceReply {
+            id: "c".to_owned(),
+            title: None,
+            extra: Map::new(),
+        });
+        let press = envelope(pressed.message_id.into(), &pressed)?;
+        world.take_in(vec![press]).await?;
+        let answer = stored(world, named("2")).await?;
+        let Content::ChoiceReply(reply) = &answer.content else {
+            anyhow::bail!("{:?}", answer.content);
+        };
+        assert_eq!(reply.title.as_deref(), Some("Coffee"));
+        assert_eq!(answer.reply_to, Some(asked.id));
+        Ok(())
+    })
+}
+
 pub fn a_contact_is_kept_whole(world: &World) -> Ran<'_> {
     Box::pin(async {
         let ad = |id: &str| Attribution {

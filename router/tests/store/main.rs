@@ -60,6 +60,7 @@ on_both! {
     content::changes_wait_for_their_message_across_batches,
     content::reading_reads_what_was_sent,
     content::a_typed_answer_is_a_choice,
+    content::a_choice_by_its_id_alone_gets_its_title,
     content::a_contact_is_kept_whole,
     content::channels_say_how_they_are,
     changing::a_change_is_recorded_told_and_delivered,

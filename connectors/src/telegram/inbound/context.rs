@@ -6,9 +6,10 @@ use tributary_bus::message::{Identifier, MessageContext, Profile};
 use super::{
     super::{
         address::{Place, is_private},
-        wire::{Chat, ForwardOrigin, Message, User},
+        wire::{Chat, ForwardOrigin, Message, Object, Story, User},
     },
     content::{international, is_own},
+    kinds,
 };
 
 /// The contact of a message: the person of a private chat, else the group or channel.
@@ -117,8 +118,8 @@ pub(super) fn reply_to(message: &Message, place: &Place) -> Option<String> {
     place.message(answered.filter(|_| !opens_topic))
 }
 
-/// What surrounds a message.
-pub(super) fn around(message: &Message, chat: &Chat) -> MessageContext {
+/// What surrounds a message; `object` is its JSON.
+pub(super) fn around(object: &Object, message: &Message, chat: &Chat) -> MessageContext {
     let mut context = MessageContext {
         quote: message.quote.as_ref().and_then(|quote| quote.text.clone()),
         group: message.media_group_id.clone(),
@@ -129,12 +130,58 @@ pub(super) fn around(message: &Message, chat: &Chat) -> MessageContext {
     // An answer to a message of another chat: there is no id of ours for it.
     if let Some(external) = &message.external_reply {
         let origin = external.origin.as_ref().map(written_by);
-        let words = origin.unwrap_or_else(|| "another chat".to_owned());
+        let origin = origin.unwrap_or_else(|| "another chat".to_owned());
+        let content = object.get("external_reply").and_then(Value::as_object);
+        let words = match content.and_then(kinds::known_words) {
+            Some(content) => format!("{origin}: {content}"),
+            None => origin,
+        };
         context
             .extra
             .insert("replies_to_other_chat".to_owned(), Value::from(words));
     }
+    for (key, words) in [
+        (
+            "replies_to_story",
+            message.reply_to_story.as_ref().map(story),
+        ),
+        ("replies_to_part", answered_part(object, message)),
+    ] {
+        if let Some(words) = words {
+            context.extra.insert(key.to_owned(), Value::from(words));
+        }
+    }
     context
+}
+
+/// A story in words; there is no message of ours for it.
+fn story(story: &Story) -> String {
+    let poster = story.chat.as_ref().and_then(name_of);
+    let poster = poster.unwrap_or_else(|| "somebody".to_owned());
+    match story.id {
+        Some(id) => format!("{poster} (story {id})"),
+        None => poster,
+    }
+}
+
+/// The task of a checklist or the option of a poll that is answered.
+fn answered_part(object: &Object, message: &Message) -> Option<String> {
+    let (list, key, wanted) = match (
+        message.reply_to_checklist_task_id,
+        &message.reply_to_poll_option_id,
+    ) {
+        (Some(task), _) => (["checklist", "tasks"], "id", Value::from(task)),
+        (None, Some(option)) => {
+            let option = Value::from(option.as_str());
+            (["poll", "options"], "persistent_id", option)
+        }
+        (None, None) => return None,
+    };
+    let answered = object.get("reply_to_message");
+    let parts = answered.and_then(|answered| answered.get(list[0])?.get(list[1])?.as_array());
+    let part = parts.and_then(|parts| parts.iter().find(|part| part.get(key) == Some(&wanted)));
+    let text = part.and_then(|part| part.get("text")?.as_str());
+    Some(text.map_or_else(|| wanted.to_string(), str::to_owned))
 }
 
 /// Who wrote in a group or channel; `None` where it is the contact.

@@ -162,6 +162,13 @@ pub(super) fn describe(object: &Object, message: &Message) -> (String, String) {
     (kind, with_lines(words, &lines))
 }
 
+/// The content of a message in words, without their surroundings; `None` when it is not known.
+pub(super) fn known_words(object: &Object) -> Option<String> {
+    let (key, words) = KINDS.iter().find(|(key, _)| object.contains_key(*key))?;
+    let lines = detail(key, object.get(*key));
+    Some(with_lines((*words).to_owned(), &lines))
+}
+
 /// Who did something, in updates that are no messages.
 const ACTORS: &[&str] = &[
     "actor_chat",

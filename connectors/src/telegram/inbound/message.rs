@@ -1,5 +1,7 @@
 //! Messages, their edits and their deletions.
 
+use std::sync::LazyLock;
+
 use serde_json::Map;
 use tributary_bus::{
     MessageId,
@@ -40,7 +42,7 @@ impl Translator<'_> {
                 content: content_of(update, &message),
                 reply_to: context::reply_to(&message, &place),
                 sent_by: sent_by(&message, &place),
-                context: context::around(&message, chat),
+                context: context::around(object_of(update), &message, chat),
             }),
         );
         Some(Translated {
@@ -130,8 +132,12 @@ impl Translator<'_> {
 
 /// What a message says.
 fn content_of(update: Update<'_>, message: &Message) -> Content {
-    let empty = Object::new();
-    content::of(update.body.as_object().unwrap_or(&empty), message)
+    content::of(object_of(update), message)
+}
+
+fn object_of(update: Update<'_>) -> &Object {
+    static EMPTY: LazyLock<Object> = LazyLock::new(Object::new);
+    update.body.as_object().unwrap_or(&EMPTY)
 }
 
 /// A group that becomes a supergroup with this message, told on either side.

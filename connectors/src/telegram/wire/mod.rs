@@ -12,7 +12,8 @@ pub(super) use calls::{
 };
 pub(super) use updates::{
     BusinessConnection, CallbackQuery, Chat, ChatMember, ChatMemberUpdated,
-    DeletedBusinessMessages, File, ForwardOrigin, Message, MessageReaction, Update, User, read,
+    DeletedBusinessMessages, File, ForwardOrigin, Message, MessageReaction, Story, Update, User,
+    read,
 };
 
 /// Any JSON object.

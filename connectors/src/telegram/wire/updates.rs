@@ -52,6 +52,9 @@ lenient!(
         media_group_id: String,
         reply_to_message: Box<Message>,
         external_reply: ExternalReply,
+        reply_to_story: Story,
+        reply_to_checklist_task_id: i64,
+        reply_to_poll_option_id: String,
         quote: Quote,
         forward_origin: ForwardOrigin,
         reply_markup: Value,
@@ -164,6 +167,13 @@ lenient!(
     /// An answer to a message of another chat.
     ExternalReply {
         origin: ForwardOrigin,
+    }
+);
+lenient!(
+    /// A story, by who posted it and its number there.
+    Story {
+        chat: Chat,
+        id: i64,
     }
 );
 lenient!(

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use tributary_bus::message::{
-    Choice, ChoiceAction, ChoiceStyle, Choices, Degradation, DegradationCode,
+    Card, Carousel, Choice, ChoiceAction, ChoiceReply, ChoiceStyle, Choices, Degradation,
+    DegradationCode,
 };
 
 use super::support::*;
@@ -148,6 +149,47 @@ fn a_key_that_writes_its_title_is_a_choice() {
             (Content::Text(_), None) => assert_eq!(view.reply_to, None, "{style:?} {typed}"),
             (other, _) => panic!("{style:?} {typed}: {other:?}"),
         }
+    }
+}
+
+/// The button hangs on a message that the channel shows no more, or the channel names only ids.
+#[test]
+fn a_choice_without_a_title_gets_the_one_it_was_offered_with() {
+    let carousel = Content::Carousel(Carousel {
+        cards: vec![Card {
+            options: vec![Choice::reply("c", "Coffee")],
+            ..Card::default()
+        }],
+        ..Carousel::default()
+    });
+    for (offered, came, expected) in [
+        (drinks(), None, Some("Coffee")),
+        (carousel, None, Some("Coffee")),
+        (drinks(), Some("Kaffee"), Some("Kaffee")),
+        (Content::text("no choices"), None, None),
+    ] {
+        let mut snapshot = with_ada();
+        let question = with_message(&mut snapshot, Direction::Outbound, Status::Sent);
+        let entry = snapshot.messages.get_mut(&question.view.id);
+        entry.expect("just added").value.view.content = offered;
+        snapshot
+            .parts
+            .insert((shop(), "q".to_owned()), question.view.id);
+        let mut press = received("ada", "press");
+        if let Inbound::Received(event) = &mut press.inbound {
+            event.reply_to = Some("q".to_owned());
+            event.content = Content::ChoiceReply(ChoiceReply {
+                id: "c".to_owned(),
+                title: came.map(str::to_owned),
+                extra: Map::new(),
+            });
+        }
+        decided(&[press], &mut snapshot);
+        let view = stored_content(&snapshot, "press");
+        let Content::ChoiceReply(reply) = &view.content else {
+            panic!("a choice");
+        };
+        assert_eq!(reply.title.as_deref(), expected);
     }
 }
 

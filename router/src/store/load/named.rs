@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tributary_bus::{
     Address, ChannelId, MessageId,
-    message::{Inbound, MessageReceived, MessageStatus, Origin, SentBy},
+    message::{Content, Inbound, MessageReceived, MessageStatus, Origin, SentBy},
 };
 use uuid::Uuid;
 
@@ -98,6 +98,14 @@ impl Named {
         let mentioned = event.reply_to.iter().chain(own_id);
         let mentioned = mentioned.map(|id| (origin.channel_id.clone(), id.clone()));
         self.mentioned.extend(mentioned);
+        // The title of the choice stands in the message that offered it.
+        if let Content::ChoiceReply(reply) = &event.content
+            && reply.title.is_none()
+        {
+            let offered = event.reply_to.iter();
+            let offered = offered.map(|id| (origin.channel_id.clone(), id.clone()));
+            self.referenced.extend(offered);
+        }
     }
 
     fn status(&mut self, origin: &Origin, event: &MessageStatus) {
