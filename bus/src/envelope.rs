@@ -143,6 +143,11 @@ impl Envelope {
         self
     }
 
+    /// Its place in the conversation, however it is written.
+    pub fn place(&self) -> Option<i64> {
+        self.sequence.as_deref()?.parse().ok()
+    }
+
     /// As integrators see it: what an earlier version wrote in another form is in this version's, and the source is
     /// absolute where `base`, the public address of the API, is known.
     #[must_use]
@@ -156,11 +161,10 @@ impl Envelope {
         if !self.dataschema.contains(':') {
             self.dataschema = schema_uri(&self.kind);
         }
-        match self.sequence.as_deref().map(str::parse::<u64>) {
-            Some(Ok(place)) => self.sequence = Some(format!("{place:0SEQUENCE_DIGITS$}")),
-            Some(Err(_)) | None => {}
+        match self.place() {
+            Some(place) => self.with_sequence(place),
+            None => self,
         }
-        self
     }
 
     /// Reads an envelope from bytes.

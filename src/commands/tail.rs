@@ -142,7 +142,9 @@ fn columns(moved: &Moved, envelope: &Envelope, content: bool, colours: bool) -> 
         paint(colour, format!("{:<24}", moved.to)),
         paint("1", format!("{:<30}", envelope.kind)),
         format_args!("{:<10}", envelope.orgid.as_str()),
-        envelope.sequence.as_deref().map_or("-", place),
+        envelope
+            .place()
+            .map_or("-".to_owned(), |place| place.to_string()),
         paint("2", format!("{subject:<10} {}", details(&data))),
     );
     if content && let Some(text) = words(&data) {
@@ -155,14 +157,6 @@ fn columns(moved: &Moved, envelope: &Envelope, content: bool, colours: bool) -> 
 fn short(subject: &str) -> Option<String> {
     let id = uuid::Uuid::parse_str(subject).ok()?.simple().to_string();
     id.get(24..).map(str::to_owned)
-}
-
-/// A place in a conversation, without its leading zeros.
-fn place(sequence: &str) -> &str {
-    match sequence.trim_start_matches('0') {
-        "" => "0",
-        place => place,
-    }
 }
 
 fn shorten(text: &str, most: usize) -> String {

@@ -80,6 +80,9 @@ pub enum ConversationState {
 }
 
 impl ConversationState {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Waiting, Self::Assigned, Self::Closed];
+
     /// As it is written in JSON and in the store.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -29,12 +29,23 @@ pub struct EditMessage {
     content: Map<String, Value>,
 }
 
+/// An emoji, or what the channel calls a reaction of its own.
+#[derive(ToSchema)]
+#[schema(
+    min_length = 1,
+    max_length = 32,
+    pattern = "^[^\\s\\u0000-\\u001f\\u007f-\\u009f]+$",
+    example = "👍"
+)]
+#[expect(dead_code, reason = "only described")]
+struct Reaction(String);
+
 /// Our reactions on a message.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetReactions {
     /// All of them: emoji, or what the channel calls its own. None takes them back.
-    #[schema(max_items = 10, example = json!(["👍"]))]
+    #[schema(value_type = Vec<Reaction>, max_items = 10, example = json!(["👍"]))]
     reactions: Vec<String>,
 }
 

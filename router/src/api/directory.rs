@@ -54,7 +54,7 @@ pub async fn list_channels(
     State(state): State<ApiState>,
     Parameters(PageQuery { limit, after }): Parameters<PageQuery>,
 ) -> Result<Json<Page<Channel>>, Problem> {
-    let after = after.map(ChannelId);
+    let after = cursor::<Name>(after.as_deref())?.map(|Name(after)| ChannelId(after));
     let rows = state
         .store()
         .channels(&organization, after.as_ref(), limit.and_one())

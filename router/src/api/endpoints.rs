@@ -27,7 +27,13 @@ const URL_LIMIT: usize = 2048;
 pub struct CreateEndpoint {
     /// Where events are sent by POST. Must be `http` or `https` and lead to a public address; redirects are not
     /// followed.
-    #[schema(max_length = 2048, example = "https://crm.example.org/tributary")]
+    #[schema(
+        format = "uri",
+        min_length = 1,
+        max_length = 2048,
+        pattern = "^https?://[^/?#\\s]+([/?#].*)?$",
+        example = "https://crm.example.org/tributary"
+    )]
     url: String,
     /// Which events: `*`, every event of a kind (`message.*`) or one type (`message.created`).
     #[schema(min_items = 1, example = json!(["message.*", "conversation.assigned"]))]

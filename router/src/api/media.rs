@@ -1,14 +1,15 @@
 //! Uploads of media that messages refer to, and signed links to what is stored.
 
-use std::io;
+use std::{io, time::Duration};
 
 use axum::{
     Json,
+    body::{Body, Bytes},
     extract::{Path, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, future, stream::BoxStream};
 use serde::{Deserialize, Serialize};
 use tributary_base::media::{MediaRequest, MediaService, PutError, Stored, serve};
 use tributary_bus::{
@@ -79,13 +80,32 @@ pub async fn upload_media(
         .uploads()
         .try_acquire()
         .map_err(|_| Problem::unavailable("capacity for another upload"))?;
-    let body = body.into_data_stream().map_err(io::Error::other).boxed();
+    let body = not_empty(body, limits.deadline).await?;
     let stored = media
         .store
         .put(organization.as_str(), body, declared, limits);
     let stored = stored.await.map_err(refused)?;
     let answer = shown(media, &organization, stored, name);
     Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// The bytes of a body that has any.
+async fn not_empty(
+    body: Body,
+    deadline: Duration,
+) -> Result<BoxStream<'static, io::Result<Bytes>>, Problem> {
+    let chunks = body.into_data_stream().map_err(io::Error::other);
+    let filled = chunks.try_filter(|chunk| future::ready(!chunk.is_empty()));
+    let mut filled = Box::pin(filled.peekable());
+    let first = tokio::time::timeout(deadline, filled.as_mut().peek()).await;
+    match first {
+        Ok(Some(_)) => Ok(filled),
+        Ok(None) => {
+            let detail = "the body is empty: send the bytes of the file";
+            Err(Problem::field("", detail))
+        }
+        Err(_) => Err(Problem::of(Code::RequestTimeout)),
+    }
 }
 
 /// Get media
@@ -130,7 +150,7 @@ pub(super) async fn open_link(
         query: request.uri().query(),
         headers: request.headers(),
     };
-    serve(media, asked).await.map(axum::body::Body::from_stream)
+    serve(media, asked).await.map(Body::from_stream)
 }
 
 fn kept(state: &ApiState) -> Result<&MediaService, Problem> {

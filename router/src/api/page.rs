@@ -46,14 +46,13 @@ pub struct PageQuery {
 
 /// Reads a cursor that a page gave.
 pub fn cursor<T: FromStr<Err: Display>>(after: Option<&str>) -> Result<Option<T>, Problem> {
-    after
-        .map(|text| {
-            text.parse().map_err(|_| {
-                Problem::parameter(
-                    "after",
-                    "not a cursor of this list; pass `next` of a page as it came",
-                )
-            })
-        })
-        .transpose()
+    let wrong = || {
+        let detail = "not a cursor of this list; pass `next` of a page as it came";
+        Problem::parameter("after", detail)
+    };
+    match after {
+        Some("") => Err(wrong()),
+        Some(text) => text.parse().map(Some).map_err(|_| wrong()),
+        None => Ok(None),
+    }
 }

@@ -3,6 +3,7 @@
 use axum::{Json, extract::State};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::{Map, Value};
 use tributary_bus::{
     ChannelId,
     message::{Content, Degradation},
@@ -12,6 +13,7 @@ use utoipa::ToSchema;
 use super::{
     ApiState,
     auth::Caller,
+    content::{SENDABLE, sendable},
     extract::{Body, Id, Name},
     problem::{Code, Problem},
     views,
@@ -39,15 +41,20 @@ pub struct Previewed {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewMessage {
-    /// As it would be sent; of any type.
+    /// As it would be sent. A type that is never sent is taken as well, and answered as the channel answers it.
     #[serde(deserialize_with = "known")]
-    #[schema(value_type = views::Content)]
-    content: Content,
+    #[schema(value_type = Object)]
+    content: Known,
 }
 
+/// Content of a known type, and as it was written.
+struct Known(Content, Map<String, Value>);
+
 /// Content of a type that this version knows, and that fits it.
-fn known<'de, D: Deserializer<'de>>(input: D) -> Result<Content, D::Error> {
-    match Content::deserialize(input)? {
+fn known<'de, D: Deserializer<'de>>(input: D) -> Result<Known, D::Error> {
+    let written = Map::deserialize(input)?;
+    let content = Content::deserialize(Value::Object(written.clone()));
+    match content.map_err(D::Error::custom)? {
         Content::Other(fields) => {
             let kind = fields.get("type").and_then(|kind| kind.as_str());
             Err(D::Error::custom(match kind {
@@ -55,7 +62,18 @@ fn known<'de, D: Deserializer<'de>>(input: D) -> Result<Content, D::Error> {
                 None => "has no type",
             }))
         }
-        content => Ok(content),
+        content => Ok(Known(content, written)),
+    }
+}
+
+impl Known {
+    /// Within the bounds of what can be sent, where it is of a type that can.
+    fn checked(self) -> Result<Content, Problem> {
+        let Self(content, written) = self;
+        if SENDABLE.contains(&content.kind()) {
+            return sendable(written);
+        }
+        Ok(content)
     }
 }
 
@@ -70,11 +88,12 @@ pub async fn preview_message(
     Body(request): Body<PreviewMessage>,
 ) -> Result<Json<views::Preview>, Problem> {
     let channel = ChannelId(id);
+    let content = request.content.checked()?;
     let own = state.store().channel(&organization, &channel).await?;
     own.ok_or_else(|| Problem::not_found("channel"))?;
     let answer = state
         .preview()
-        .and_then(|preview| preview.preview(&channel, &request.content));
+        .and_then(|preview| preview.preview(&channel, &content));
     match answer {
         Some(Ok(previewed)) => Ok(Json(previewed.into())),
         Some(Err(reason)) => Err(Problem::new(Code::Unrenderable, reason)),

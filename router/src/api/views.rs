@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tributary_bus::message::{self, ContactView, ConversationView, MessageView};
+use tributary_bus::message::{ContactView, ConversationView, MessageView};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{ObjectBuilder, RefOr, Schema},
@@ -49,10 +49,6 @@ view_of_the_bus!(
 view_of_the_bus!(
     /// A message.
     Message(MessageView)
-);
-view_of_the_bus!(
-    /// What a message says.
-    Content(message::Content)
 );
 view_of_the_bus!(
     /// What a channel makes of a content.

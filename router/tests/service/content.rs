@@ -286,7 +286,7 @@ async fn typing_and_reading_are_told_to_the_channel(world: World) -> Result<()> 
     );
     let data = told[1].data.to_value();
     ensure!(data["provider_id"] == "17", "{data}");
-    ensure!(told[1].sequence.as_deref() == Some("3"));
+    ensure!(told[1].sequence.as_deref() == Some("0000000000000000003"));
     world.post(&format!("{path}/close")).await?.expect(200)?;
     world
         .post(&typing)

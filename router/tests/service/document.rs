@@ -136,14 +136,30 @@ fn every_reference_leads_somewhere() -> Result<()> {
     ] {
         ensure!(codes.iter().any(|known| known == code), "{code}");
     }
-    let sendable = document["components"]["schemas"]["SendableContent"]["oneOf"].as_array();
-    let kinds: BTreeSet<&str> = sendable
-        .context("the contents that can be sent")?
-        .iter()
-        .filter_map(|variant| variant["properties"]["type"]["const"].as_str())
-        .collect();
-    ensure!(kinds.len() == 13 && kinds.contains("carousel") && !kinds.contains("choice_reply"));
-    for request in ["SendMessage", "EditMessage"] {
+    let schemas = &document["components"]["schemas"];
+    let kinds = |union: &str| -> Result<BTreeSet<String>> {
+        let variants = schemas[union]["oneOf"].as_array().context("a union")?;
+        let mapping = schemas[union]["discriminator"]["mapping"].as_object();
+        let mapping = mapping.context("a discriminator")?;
+        ensure!(mapping.len() == variants.len());
+        for (kind, link) in mapping {
+            ensure!(
+                variants.iter().any(|variant| variant["$ref"] == *link),
+                "{kind}"
+            );
+            let name = link.as_str().and_then(|link| link.rsplit('/').next());
+            let variant = &schemas[name.context("a name")?];
+            ensure!(variant["properties"]["type"]["const"] == *kind, "{variant}");
+            let required = variant["required"].as_array().context("required")?;
+            ensure!(required.iter().any(|field| field == "type"), "{variant}");
+        }
+        Ok(mapping.keys().cloned().collect())
+    };
+    let sendable = kinds("SendableContent")?;
+    ensure!(sendable.len() == 13 && sendable.contains("carousel"));
+    ensure!(!sendable.contains("choice_reply"));
+    ensure!(kinds("Content")?.is_superset(&sendable) && kinds("Content")?.len() == 15);
+    for request in ["SendMessage", "EditMessage", "PreviewMessage"] {
         let content = &document["components"]["schemas"][request]["properties"]["content"];
         ensure!(
             content["$ref"] == "#/components/schemas/SendableContent",
@@ -155,6 +171,43 @@ fn every_reference_leads_somewhere() -> Result<()> {
         request["additionalProperties"] == false,
         "unknown fields are refused: {request}"
     );
+    Ok(())
+}
+
+/// Generators turn a union beside properties, and values that are documented one by one, into types that nobody can use.
+#[test]
+fn schemas_have_shapes_that_generators_understand() -> Result<()> {
+    let document = openapi_document(None);
+    let schemas = document["components"]["schemas"].as_object();
+    for (name, schema) in schemas.context("schemas")? {
+        let union = schema.get("oneOf").or_else(|| schema.get("anyOf"));
+        ensure!(
+            union.is_none() || schema.get("properties").is_none(),
+            "{name}: a union beside properties"
+        );
+        for variant in union.and_then(Value::as_array).into_iter().flatten() {
+            ensure!(
+                variant["$ref"].is_string(),
+                "{name}: a variant without a name"
+            );
+        }
+        let tied = schema.get("$ref").is_some();
+        ensure!(!tied, "{name}: is another schema");
+        let request = name.starts_with("Sendable") && schema["type"] == "object";
+        ensure!(
+            !request || schema["additionalProperties"] == false,
+            "{name}: unknown fields are refused"
+        );
+    }
+    let schemas = &document["components"]["schemas"];
+    let codes = schemas["DegradationCode"]["enum"].as_array();
+    ensure!(codes.context("an enum")?.contains(&"reply_lost".into()));
+    ensure!(schemas["ChoiceReplyContent"]["properties"]["typed"]["type"] == "string");
+    let place = schemas["SendableLocationContent"]["properties"].as_object();
+    ensure!(!place.context("a place")?.contains_key("live_seconds"));
+    ensure!(schemas["LocationContent"]["properties"]["live_seconds"].is_object());
+    let choices = schemas["SendableChoicesContent"]["required"].as_array();
+    ensure!(!choices.context("required")?.contains(&"style".into()));
     Ok(())
 }
 

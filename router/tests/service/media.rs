@@ -129,6 +129,27 @@ async fn uploads_are_bounded_by_a_limit_of_their_own() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_upload_without_bytes_is_refused() -> Result<()> {
+    let world = World::start(Kind::Sqlite).await?;
+    let pieces = [Vec::new(), Vec::new()].map(Ok::<Vec<u8>, std::io::Error>);
+    let streamed = reqwest::Body::wrap_stream(stream::iter(pieces));
+    for body in [reqwest::Body::from(""), streamed] {
+        let refused = upload(&world, "", "application/octet-stream", body).await?;
+        refused.problem(422, "invalid_body")?;
+        ensure!(refused.text.contains("send the bytes"), "{}", refused.text);
+    }
+    let bare = world.post("/v1/media").await?;
+    bare.problem(422, "invalid_body")?;
+    // Bytes that come after nothing for a while are bytes.
+    let pieces = [Vec::new(), GIF.to_vec()].map(Ok::<Vec<u8>, std::io::Error>);
+    let streamed = reqwest::Body::wrap_stream(stream::iter(pieces));
+    upload(&world, "", "image/gif", streamed)
+        .await?
+        .expect(201)?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn without_a_store_uploads_say_what_to_do() -> Result<()> {
     let world = World::start_with(Kind::Sqlite, "[media]\nurl = 'off'\n", Rate::default()).await?;
     let refused = upload(&world, "", "image/gif", GIF).await?.expect(503)?;

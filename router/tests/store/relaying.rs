@@ -117,12 +117,7 @@ pub fn what_is_written_is_published_in_order_and_cleared(world: &World) -> Ran<'
             let subject = envelope.subject.clone().context("subject")?;
             let place = places.entry(subject).or_default();
             *place += 1;
-            assert_eq!(
-                envelope.sequence,
-                Some(place.to_string()),
-                "{}",
-                brief(envelope)
-            );
+            assert_eq!(envelope.place(), Some(*place), "{}", brief(envelope));
         }
         // 3 and 20 for each, and that nobody is there.
         assert_eq!(told.len(), 2 * 24);

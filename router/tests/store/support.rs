@@ -264,7 +264,9 @@ impl Beside {
 
 /// `3 message.created` for an envelope at place 3.
 pub fn brief(envelope: &Envelope) -> String {
-    let place = envelope.sequence.as_deref().unwrap_or("-");
+    let place = envelope
+        .place()
+        .map_or("-".to_owned(), |place| place.to_string());
     format!("{place} {}", envelope.kind.trim_end_matches(".v1"))
 }
 

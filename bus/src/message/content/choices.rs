@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Media, Text};
 
@@ -70,14 +70,27 @@ pub enum ChoiceAction {
 
 /// A choice was made.
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = with_typed)]
 pub struct ChoiceReply {
-    /// [`Choice::id`]
+    /// The `id` of the option.
     pub id: String,
     /// As the contact saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// What the router adds to a choice that was typed. It is among the fields that no connector sets, and still part of the
+/// format.
+fn with_typed(schema: &mut schemars::Schema) {
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        let typed = json!({
+            "type": "string",
+            "description": "What the contact typed, where the options went as a numbered list or as keys that write their title.",
+        });
+        properties.insert("typed".to_owned(), typed);
+    }
 }
 
 /// Cards side by side.

@@ -4,19 +4,9 @@ use std::collections::HashSet;
 
 use tributary_bus::message::{Card, Carousel, Choice, ChoiceAction, Choices};
 
+use super::limits::{CARD_LIMIT, CARD_OPTION_LIMIT, ID_LIMIT, OPTION_LIMIT, TITLE_LIMIT};
 use super::parts::{Blank, link, media, nothing_else, short, text, within};
 use crate::api::problem::Problem;
-
-/// Options of one question, at most.
-const OPTION_LIMIT: usize = 50;
-/// Options of one card, at most.
-const CARD_OPTION_LIMIT: usize = 10;
-/// Cards of a carousel, at most.
-const CARD_LIMIT: usize = 20;
-/// Longest id of an option, in characters.
-const ID_LIMIT: usize = 256;
-/// Longest title, in characters.
-const TITLE_LIMIT: usize = 256;
 
 pub(super) fn choices(at: &str, choices: &Choices) -> Result<(), Problem> {
     nothing_else(at, &choices.extra)?;

@@ -4,7 +4,9 @@
 //! (`message.degraded`).
 
 mod choices;
+pub mod limits;
 mod parts;
+mod strict;
 #[cfg(test)]
 mod tests;
 
@@ -14,20 +16,10 @@ use tributary_bus::message::{Content, Email, MediaContent, Template};
 
 use super::problem::Problem;
 use choices::{carousel, choices};
+use limits::{EMAIL_LIMIT, NAME_LIMIT, PARAMETER_LIMIT, SUBJECT_LIMIT, TEXT_LIMIT};
 use parts::{
     Blank, attachments, card, location, media, nothing_else, short, sticker, text, within,
 };
-
-/// Longest text of one message, in characters (Unicode scalar values). Channels split what is too long for them.
-pub const TEXT_LIMIT: usize = 10_000;
-/// Longest text of an email, in characters.
-const EMAIL_LIMIT: usize = 100_000;
-/// The line of an email that may not be longer, in characters (RFC 5322, 2.1.1).
-const SUBJECT_LIMIT: usize = 998;
-/// Longest name of a template (WhatsApp, the longest of all, takes 512).
-const NAME_LIMIT: usize = 512;
-/// Values of a template, at most.
-const PARAMETER_LIMIT: usize = 50;
 
 /// The contents that can be sent.
 pub const SENDABLE: [&str; 13] = [
@@ -53,6 +45,7 @@ pub const SENDABLE: [&str; 13] = [
 pub fn sendable(mut fields: Map<String, Value>) -> Result<Content, Problem> {
     let at = "content";
     no_nul(&fields, at)?;
+    strict::known_fields(&fields, at)?;
     let kind = match fields.remove("type") {
         Some(Value::String(kind)) => kind,
         Some(_) => return Err(Problem::field("content.type", "must be text")),

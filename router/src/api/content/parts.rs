@@ -8,19 +8,10 @@ use tributary_bus::message::{
 };
 use url::Url;
 
-use super::TEXT_LIMIT;
+use super::limits::{
+    ATTACHMENT_LIMIT, CONTACT_LIMIT, ENTITY_LIMIT, FILE_NAME_LIMIT, LINK_LIMIT, TEXT_LIMIT,
+};
 use crate::api::problem::Problem;
-
-/// Stretches of formatted text, at most.
-const ENTITY_LIMIT: usize = 500;
-/// Longest link, in characters.
-const LINK_LIMIT: usize = 2048;
-/// Longest file name, in characters.
-const FILE_NAME_LIMIT: usize = 255;
-/// Attachments of one email, at most.
-const ATTACHMENT_LIMIT: usize = 20;
-/// Phone numbers (and addresses) of one card, at most.
-const CARD_LIMIT: usize = 10;
 
 /// Whether a text may have nothing to read in it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -225,8 +216,8 @@ pub(super) fn card(at: &str, card: &ContactCard) -> Result<(), Problem> {
     }
     for (member, list) in [("phones", &card.phones), ("emails", &card.emails)] {
         let at = within(at, member);
-        if list.len() > CARD_LIMIT {
-            let detail = format!("must have at most {CARD_LIMIT} items");
+        if list.len() > CONTACT_LIMIT {
+            let detail = format!("must have at most {CONTACT_LIMIT} items");
             return Err(Problem::field(&at, detail));
         }
         for (n, one) in list.iter().enumerate() {

@@ -140,6 +140,15 @@ fn refusals_of_text_and_media_name_the_field() {
             entity(json!({"offset": 0, "length": 1, "kind": "link", "url": "javascript:alert(1)"})),
             "content.entities[0].url",
         ),
+        (
+            entity(json!({"offset": 0, "length": 1, "kind": "bold", "url": "https://a.example"})),
+            "content.entities[0].url",
+        ),
+        (
+            json!({"type": "image", "media": {"url": "https://a.example"}, "caption": {"text": "a", "entities": [
+                {"offset": 0, "length": 1, "kind": "pre", "colour": "red"}]}}),
+            "content.caption.entities[0].colour",
+        ),
         (json!({"type": "image"}), "content"),
         (image(json!({})), "content.media"),
         (
@@ -199,6 +208,10 @@ fn refusals_of_the_others_name_the_field() {
     };
     let place = |latitude: f64, longitude: f64| json!({"type": "location", "latitude": latitude, "longitude": longitude});
     for (content, at) in [
+        (
+            with(json!({"do": "reply", "url": "https://a.example"})),
+            "content.options[0].action.url",
+        ),
         (choices(json!([])), "content.options"),
         (choices(json!(many)), "content.options"),
         (

@@ -245,7 +245,10 @@ pub fn told(changes: &Changes) -> Vec<String> {
     let outgoing = changes.outgoing.iter();
     outgoing
         .map(|o| {
-            let place = o.envelope.sequence.as_deref().unwrap_or("-");
+            let place = o
+                .envelope
+                .place()
+                .map_or("-".to_owned(), |place| place.to_string());
             format!("{place} {}", o.envelope.kind.trim_end_matches(".v1"))
         })
         .collect()

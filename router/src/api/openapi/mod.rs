@@ -1,7 +1,13 @@
 //! The OpenAPI 3.1 document: what utoipa collects from the routes, completed with what holds for all of them.
 
+mod requests;
+mod shapes;
+
+use std::collections::BTreeSet;
+
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
+use tributary_bus::message::{ConversationState, EVENT_TYPES, HealthState};
 use url::Url;
 use utoipa::{
     OpenApi, ToSchema,
@@ -9,7 +15,6 @@ use utoipa::{
 };
 
 use super::{
-    content::SENDABLE,
     problem::{Code, PROBLEM_JSON, Problem},
     views::schemas_of_the_bus,
 };
@@ -66,6 +71,9 @@ pub fn document(server: Option<&Url>) -> Value {
         .map(|(name, codes)| ((*name).to_owned(), problem_response(codes)));
     document["components"]["responses"] = Value::Object(common.collect());
     complete_responses(&mut document);
+    complete_parameters(&mut document);
+    complete_uploads(&mut document);
+    shapes::prune(&mut document);
     document["servers"] = json!([{ "url": server.map_or("/", |url| url.as_str()) }]);
     document
 }
@@ -74,15 +82,15 @@ fn complete_schemas(document: &mut Value) {
     let Some(schemas) = object(document, "/components/schemas") else {
         return;
     };
-    schemas.extend(schemas_of_the_bus());
+    let mut answers = schemas_of_the_bus();
+    shapes::simplify(&mut answers);
+    schemas.extend(answers);
+    schemas.extend(requests::schemas());
     if let Some(stored) = schemas.get_mut("StoredMedia") {
         stored["properties"]["media"] = reference("schemas", "Media");
     }
-    if let Some(sendable) = schemas.get("Content").map(sendable) {
-        schemas.insert("SendableContent".to_owned(), sendable);
-        for request in ["SendMessage", "EditMessage"] {
-            schemas[request]["properties"]["content"] = reference("schemas", "SendableContent");
-        }
+    for request in ["SendMessage", "EditMessage", "PreviewMessage"] {
+        schemas[request]["properties"]["content"] = reference("schemas", "SendableContent");
     }
     for (name, schema) in schemas.iter_mut() {
         // utoipa writes the items out in every page; a reference says the same once.
@@ -90,6 +98,11 @@ fn complete_schemas(document: &mut Value) {
             schema["properties"]["items"]["items"] = reference("schemas", item);
         }
     }
+    for named in ["CreateAgent", "ChangeAgent", "CreateApiKey"] {
+        schemas[named]["properties"]["name"]["pattern"] = requests::PLAIN_LINE.into();
+    }
+    let states = HealthState::ALL.map(HealthState::as_str);
+    schemas["ChannelHealth"]["properties"]["state"]["enum"] = json!(states);
     if let Some(schema) = schemas.get_mut("ProblemCode") {
         let rows = Code::ALL.iter().map(|code| {
             let status = code.status().as_u16();
@@ -105,32 +118,65 @@ fn complete_schemas(document: &mut Value) {
     }
 }
 
-/// The contents of the bus that can be sent.
-fn sendable(content: &Value) -> Value {
-    let mut variants = Vec::new();
-    collect_variants(content, &mut variants);
-    json!({
-        "description": "What can be sent. Media is named by `url` (http or https) or by `media_id`; what channels tell of it \
-            (`state`, `source`, `sha256`, `failure`) is refused. Texts have at most 10,000 characters, emails 100,000; \
-            `choices` 1 to 50 options with unique ids, a carousel 1 to 20 cards of at most 10 options, an email at most 20 \
-            attachments.",
-        "oneOf": variants,
-    })
+/// What parameters have in common wherever they are taken.
+fn complete_parameters(document: &mut Value) {
+    let Some(paths) = object(document, "/paths") else {
+        return;
+    };
+    for item in paths.values_mut() {
+        for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            let parameters = operation["parameters"].as_array_mut();
+            for parameter in parameters.into_iter().flatten() {
+                let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+                let (schema, keywords) = (&mut parameter["schema"], keywords_of(&name));
+                if name == "id" && schema.get("format").is_some() {
+                    continue;
+                }
+                if let (Some(schema), Value::Object(keywords)) = (schema.as_object_mut(), keywords)
+                {
+                    schema.extend(keywords);
+                }
+            }
+            if operation["parameters"].is_null()
+                && let Some(operation) = operation.as_object_mut()
+            {
+                operation.remove("parameters");
+            }
+        }
+    }
 }
 
-/// The variants with a `type` that can be sent, wherever they are within a union.
-fn collect_variants(schema: &Value, into: &mut Vec<Value>) {
-    let kind = schema
-        .pointer("/properties/type/const")
-        .and_then(Value::as_str);
-    if kind.is_some_and(|kind| SENDABLE.contains(&kind)) {
-        into.push(schema.clone());
-        return;
-    }
-    for union in ["anyOf", "oneOf"] {
-        for variant in schema[union].as_array().into_iter().flatten() {
-            collect_variants(variant, into);
+/// What a parameter of this name must be like.
+fn keywords_of(name: &str) -> Value {
+    match name {
+        "id" | "after" => json!({ "minLength": 1 }),
+        "name" => json!({ "pattern": requests::NO_NUL }),
+        "state" => {
+            json!({ "enum": ConversationState::ALL.map(ConversationState::as_str) })
         }
+        "types" => {
+            let mut kinds: Vec<&str> = EVENT_TYPES.to_vec();
+            let nouns = EVENT_TYPES.iter().filter_map(|kind| kind.split_once('.'));
+            let nouns: BTreeSet<String> = nouns.map(|(noun, _)| format!("{noun}.*")).collect();
+            kinds.push("*");
+            kinds.extend(nouns.iter().map(String::as_str));
+            let one = kinds.join("|").replace('.', "\\.").replace('*', "\\*");
+            json!({ "pattern": format!("^({one})(,({one}))*$") })
+        }
+        "Idempotency-Key" => {
+            json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$" })
+        }
+        _ => Value::Null,
+    }
+}
+
+/// The body of an upload is bytes; utoipa takes them for a list of numbers.
+fn complete_uploads(document: &mut Value) {
+    let body = "/paths/~1v1~1media/post/requestBody";
+    if let Some(body) = document.pointer_mut(body) {
+        let bytes = json!({ "type": "string", "format": "binary", "minLength": 1 });
+        body["content"] = json!({ "application/octet-stream": { "schema": bytes } });
+        body["required"] = true.into();
     }
 }
 
