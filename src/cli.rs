@@ -48,6 +48,21 @@ pub enum Command {
     /// Manage API keys.
     #[command(subcommand)]
     Key(Key),
+    /// Show or change the number of inbound lanes that the fleet works with.
+    #[command(subcommand)]
+    Lanes(Lanes),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Lanes {
+    /// The number as each store keeps it, and that of the settings.
+    Show,
+    /// Change the number. Every router and connector must be stopped, and nothing may wait in the inbound lanes.
+    Resize {
+        /// The new number.
+        #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+        lanes: u16,
+    },
 }
 
 #[derive(Debug, Clone, Subcommand, PartialEq, Eq)]
@@ -126,14 +141,18 @@ pub enum Dead {
         #[arg(long)]
         content: bool,
     },
-    /// Put dead letters back into the lanes they came from.
-    Replay {
+    /// Put dead letters back into the lanes they came from, behind what waits there.
+    #[command(visible_alias = "replay")]
+    Requeue {
         /// The letters' ids.
         #[arg(required_unless_present = "all")]
         ids: Vec<Uuid>,
         /// Every dead letter (at most 10,000).
         #[arg(long, conflicts_with = "ids")]
         all: bool,
+        /// Also those that arrive after later messages of their conversation.
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 

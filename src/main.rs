@@ -6,6 +6,7 @@ mod message_log;
 mod previews;
 mod process;
 mod roles;
+mod stores;
 
 use std::process::ExitCode;
 

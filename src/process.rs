@@ -19,6 +19,8 @@ use tributary_bus::{AmqpBus, Bus, BusState, EmbeddedBus};
 use tributary_config::Settings;
 use tributary_router::api::operations::Check;
 
+use crate::stores::needs_a_person;
+
 /// Opens a listener, or says which setting to change.
 ///
 /// # Errors
@@ -66,8 +68,16 @@ impl Needs {
     }
 }
 
+/// Waits; `false` when the process is to stop.
+pub async fn pause(stop: &CancellationToken, time: Duration) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(time) => true,
+        () = stop.cancelled() => false,
+    }
+}
+
 /// Tries until it works, saying so each time; `None` when the process is to stop before.
-pub async fn wait_for<T, E, F>(
+pub async fn wait_for<T, F>(
     what: &'static str,
     advice: &str,
     needs: &Needs,
@@ -75,8 +85,7 @@ pub async fn wait_for<T, E, F>(
     mut attempt: impl FnMut() -> F,
 ) -> Option<T>
 where
-    E: std::fmt::Display,
-    F: Future<Output = Result<T, E>>,
+    F: Future<Output = Result<T>>,
 {
     needs.missing(what, "starting".to_owned());
     for tries in 1.. {
@@ -90,7 +99,11 @@ where
                 return Some(value);
             }
             Err(error) => {
-                tracing::warn!(error = %error, tries, "waiting for the {what}: {advice}");
+                if needs_a_person(&error) {
+                    tracing::error!(error = %error, tries, "the {what} refuses this process: {advice}");
+                } else {
+                    tracing::warn!(error = %error, tries, "waiting for the {what}: {advice}");
+                }
                 needs.missing(what, error.to_string());
             }
         }

@@ -29,10 +29,9 @@ use crate::{
     cli::Role,
     message_log::ConnectorsLog,
     previews::Previews,
-    process::{Needs, Tasks, listen, open_bus, readiness, stop_on_signals, wait_for, watch_bus},
+    process::{Needs, Tasks, listen, open_bus, pause, readiness, stop_on_signals, watch_bus},
+    stores::Opening,
 };
-
-const MIGRATE: &str = "check store.url, and that `tributary migrate` was run";
 
 /// Whether roles bring the schema up to date themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +124,7 @@ pub async fn start(
     // The router never touches media: nothing of it can be in its way.
     let with_media = roles.iter().any(|role| *role != Role::Router);
     let media = match with_media {
-        true => open_media(&settings, schema, addresses.ingress).await?,
+        true => open_media(&settings, schema, addresses.ingress, roles).await?,
         false => None,
     };
     let ready = readiness(&needs, &bus);
@@ -151,20 +150,31 @@ pub async fn start(
         store: None,
         bus,
         stop,
-        settings,
+        settings: Arc::clone(&settings),
         media,
         tasks,
     };
     running.sweep_media();
+    let (stop, tasks) = (running.stop.clone(), running.tasks.clone());
+    let opening = Opening {
+        settings: &settings,
+        schema,
+        needs: &needs,
+        tasks: &tasks,
+        stop: &stop,
+    };
     if with_store {
-        match running.open_store(&needs, schema).await {
-            Some(store) => running.store = Some(store),
-            None => return running.give_up().await,
+        match opening.router().await {
+            Ok(Some(store)) => running.store = Some(store),
+            Ok(None) => return running.give_up().await,
+            Err(error) => return running.refuse(error).await,
         }
     }
     if !kinds.is_empty() {
-        let Some(connectors) = running.open_connectors(&needs, schema).await else {
-            return running.give_up().await;
+        let connectors = match opening.connectors().await {
+            Ok(Some(store)) => store.with_media(running.media.clone()),
+            Ok(None) => return running.give_up().await,
+            Err(error) => return running.refuse(error).await,
         };
         running
             .start_connectors(&kinds, ingress, connectors)
@@ -226,51 +236,12 @@ impl Running {
         Ok(None)
     }
 
-    async fn open_store(&self, needs: &Needs, schema: Schema) -> Option<Store> {
-        let settings = &self.settings;
-        let store = wait_for("store", MIGRATE, needs, &self.stop, || async {
-            let store = Store::open(settings).await?;
-            if schema == Schema::Migrate {
-                store.migrate().await?;
-            }
-            anyhow::ensure!(
-                store.pending().await? == 0,
-                "the schema is not up to date; run `tributary migrate`"
-            );
-            store.sync_config(settings).await?;
-            anyhow::Ok(store)
-        })
-        .await?;
-        let watched = store.clone();
-        let ping = move || {
-            let store = watched.clone();
-            async move { store.ping().await.map_err(|error| error.to_string()) }
-        };
-        self.watch("store", needs, ping);
-        Some(store)
-    }
-
-    async fn open_connectors(&self, needs: &Needs, schema: Schema) -> Option<ConnectorStore> {
-        let settings = &self.settings;
-        let store = wait_for("connectors' store", MIGRATE, needs, &self.stop, || async {
-            let store = ConnectorStore::open(settings).await?;
-            if schema == Schema::Migrate {
-                store.migrate().await?;
-            }
-            anyhow::ensure!(
-                store.pending().await? == 0,
-                "the schema is not up to date; run `tributary migrate`"
-            );
-            anyhow::Ok(store)
-        })
-        .await?;
-        let watched = store.clone();
-        let ping = move || {
-            let store = watched.clone();
-            async move { store.ping().await.map_err(|error| error.to_string()) }
-        };
-        self.watch("connectors' store", needs, ping);
-        Some(store.with_media(self.media.clone()))
+    /// Ends a process that can never do its work as it is configured.
+    async fn refuse(self, error: anyhow::Error) -> Result<Option<Self>> {
+        tracing::error!(error = format!("{error:#}"), "this process cannot start");
+        self.stop.cancel();
+        self.wait().await?;
+        Err(error)
     }
 
     /// Deletes what interrupted uploads left, and what is older than `media.retention`.
@@ -280,28 +251,6 @@ impl Running {
                 media::keep_swept(store, self.settings.media.retention, self.stop.clone());
             self.tasks.spawn("media sweeper", &self.stop, sweeping);
         }
-    }
-
-    /// Asks again and again whether something is there.
-    fn watch<F>(
-        &self,
-        what: &'static str,
-        needs: &Needs,
-        ping: impl Fn() -> F + Send + Sync + 'static,
-    ) where
-        F: Future<Output = Result<(), String>> + Send,
-    {
-        let (needs, stop) = (needs.clone(), self.stop.clone());
-        self.tasks
-            .spawn(&format!("watch of the {what}"), &self.stop, async move {
-                while pause(&stop, PING).await {
-                    match tokio::time::timeout(PING, ping()).await {
-                        Ok(Ok(())) => needs.ready(what),
-                        Ok(Err(why)) => needs.missing(what, why),
-                        Err(_) => needs.missing(what, "no answer".to_owned()),
-                    }
-                }
-            });
     }
 
     async fn start_connectors(
@@ -446,13 +395,16 @@ async fn open_media(
     settings: &Arc<Settings>,
     schema: Schema,
     ingress: Option<SocketAddr>,
+    roles: &[Role],
 ) -> Result<Option<MediaService>> {
     let home = match schema == Schema::Migrate || settings.bus.is_embedded() {
         true => Home::Alone,
         false => Home::Fleet,
     };
     let media = media::open(settings, home, ingress).await?;
-    if media.is_none() && settings.media.url != "off" {
+    // Webhook workers only make links to what others keep.
+    let keeps = |role: &Role| matches!(role, Role::Connector { .. } | Role::Api);
+    if media.is_none() && settings.media.url != "off" && roles.iter().any(keeps) {
         tracing::warn!(
             "no media is kept: set media.url to a folder or bucket that the fleet shares"
         );
@@ -460,19 +412,11 @@ async fn open_media(
     Ok(media)
 }
 
-/// How often a store is asked whether it is there.
-const PING: std::time::Duration = std::time::Duration::from_secs(3);
-
-/// Waits; `false` when the process is to stop.
-async fn pause(stop: &CancellationToken, time: std::time::Duration) -> bool {
-    tokio::select! {
-        () = tokio::time::sleep(time) => true,
-        () = stop.cancelled() => false,
-    }
-}
+/// Between two rounds of upkeep of the metrics.
+const UPKEEP: std::time::Duration = std::time::Duration::from_secs(3);
 
 async fn keep_metrics(handle: telemetry::MetricsHandle, stop: CancellationToken) {
-    while pause(&stop, PING).await {
+    while pause(&stop, UPKEEP).await {
         handle.run_upkeep();
     }
 }

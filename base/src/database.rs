@@ -22,7 +22,40 @@ pub enum DatabaseError {
     #[error("database: {0}")]
     Sqlx(#[from] sqlx::Error),
     #[error("database migration: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(sqlx::migrate::MigrateError),
+    /// A newer version of this program has migrated the database.
+    #[error(
+        "database has the schema of a newer version (migration {0}): start that version or a later \
+         one; this one could misread what the newer one wrote"
+    )]
+    Newer(i64),
+}
+
+impl From<sqlx::migrate::MigrateError> for DatabaseError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        match error {
+            sqlx::migrate::MigrateError::VersionMissing(version) => Self::Newer(version),
+            other => Self::Migrate(other),
+        }
+    }
+}
+
+impl DatabaseError {
+    /// Whether a person has to act: the server refused the login, or the schema is a newer one's. Waiting does not help.
+    pub fn needs_a_person(&self) -> bool {
+        match self {
+            Self::Sqlx(sqlx::Error::Database(refusal)) => {
+                // Class 28: invalid authorization specification; 3D000: the database does not exist.
+                let code = refusal.code().unwrap_or_default();
+                refusal
+                    .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+                    .is_some()
+                    && (code.starts_with("28") || code == "3D000")
+            }
+            Self::Newer(_) => true,
+            Self::Sqlx(_) | Self::Migrate(_) => false,
+        }
+    }
 }
 
 /// An open pool. Cheap to clone.
@@ -149,7 +182,7 @@ impl Database {
     /// How many of the migrations this database still lacks; all of them when it is empty.
     ///
     /// # Errors
-    /// The database cannot be reached.
+    /// The database cannot be reached, or [`DatabaseError::Newer`].
     pub async fn pending(&self, migrations: &Migrations) -> Result<usize, DatabaseError> {
         let migrator = match self {
             Self::Postgres(_) => &migrations.postgres,
@@ -169,9 +202,16 @@ impl Database {
         let known = migrator
             .iter()
             .filter(|migration| !migration.migration_type.is_down_migration());
-        Ok(known
-            .filter(|migration| !applied.contains(&migration.version))
-            .count())
+        let known: Vec<i64> = known.map(|migration| migration.version).collect();
+        if let Some(newer) = applied
+            .iter()
+            .filter(|version| !known.contains(version))
+            .max()
+        {
+            return Err(DatabaseError::Newer(*newer));
+        }
+        let missing = known.iter().filter(|version| !applied.contains(version));
+        Ok(missing.count())
     }
 
     /// Begins a transaction that writes. SQLite takes its write lock at once, so it cannot fail half-way.

@@ -4,6 +4,8 @@
 
 pub mod backoff;
 pub mod database;
+pub mod fleet;
+pub mod log_limit;
 pub mod media;
 pub mod outgoing;
 pub mod telemetry;

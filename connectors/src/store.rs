@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tributary_base::{
     database::{Database, DatabaseError, Migrations},
+    fleet::FleetTable,
     media::MediaService,
 };
 use tributary_config::Settings;
 
 /// The name of the table in which sqlx notes the migrations of the connectors.
 const MIGRATIONS_TABLE: &str = "connectors_migrations";
+const FLEET: FleetTable = FleetTable::new("connectors_fleet");
 
 /// The schema, for both databases.
 pub fn migrations() -> Migrations {
@@ -91,12 +93,36 @@ impl ConnectorStore {
         self.database.pending(&migrations()).await
     }
 
-    /// Answers whether the store can be used right now.
+    /// Whether the store can be read and written right now. Writes one small row.
     ///
     /// # Errors
     /// It cannot.
-    pub async fn ping(&self) -> Result<(), DatabaseError> {
-        self.database.ping().await
+    pub async fn probe(&self) -> Result<(), DatabaseError> {
+        FLEET.probe(&self.database).await
+    }
+
+    /// The number of inbound lanes that the fleet works with; `None` before `tributary migrate` wrote it.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn inbound_lanes(&self) -> Result<Option<u16>, DatabaseError> {
+        FLEET.inbound_lanes(&self.database).await
+    }
+
+    /// Writes the number of inbound lanes if none is kept yet; returns what is kept.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn keep_inbound_lanes(&self, lanes: u16) -> Result<u16, DatabaseError> {
+        FLEET.keep_inbound_lanes(&self.database, lanes).await
+    }
+
+    /// Replaces the number of inbound lanes; no process may run.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn resize_inbound_lanes(&self, lanes: u16) -> Result<(), DatabaseError> {
+        FLEET.replace_inbound_lanes(&self.database, lanes).await
     }
 
     /// The open database.

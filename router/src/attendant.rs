@@ -15,7 +15,7 @@ use crate::{
     decide::{KeepRaw, Policy},
     inbound::InboundHandler,
     relay::Relay,
-    store::{Retention, Shards, Store},
+    store::{Rest, Retention, Shards, Store},
 };
 
 /// Equips the owners of the inbound lanes; the group is [`tributary_bus::Group::Router`].
@@ -96,7 +96,7 @@ impl Attendant for RouterAttendant {
         let first = own == 0;
         let shards = Shards {
             own,
-            from: first.then_some(self.policy.lanes),
+            rest: first.then(|| Rest::from(self.policy.lanes)),
         };
         let bus = Arc::clone(&self.bus);
         let relay = Relay::new(self.store.clone(), bus, shards, self.relay_batch);

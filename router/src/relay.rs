@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tributary_base::backoff::Backoff;
 use tributary_bus::{
     Bus, BusState, DeadId, DeadLetter, Destination, Envelope, EventId, Lane, LaneSpec, Lease,
-    Publication, PublishError, Sealed,
+    Publication, PublishError, Sealed, message::FailureCode,
 };
 use uuid::Uuid;
 
@@ -56,8 +56,8 @@ enum Sent {
 }
 
 /// The state of a relay between its rounds.
-#[derive(Default)]
 struct Progress {
+    shards: Shards,
     /// Published and not cleared yet.
     published: Vec<Published>,
     /// Destinations that failed: how often in a row, and when to try again.
@@ -77,7 +77,11 @@ impl Relay {
     /// Relays until `stop`; finishes the round it is in.
     pub async fn run(&self, lease: &Lease, stop: &CancellationToken) {
         let bell = self.store.wake().bell(self.shards.own);
-        let mut progress = Progress::default();
+        let mut progress = Progress {
+            shards: self.shards,
+            published: Vec::new(),
+            sick: HashMap::new(),
+        };
         let mut failures = 0;
         while !stop.is_cancelled() {
             if stop
@@ -119,7 +123,7 @@ impl Relay {
             let except = progress.except();
             let rows = self
                 .store
-                .outbox_rows(self.shards, &except, self.batch)
+                .outbox_rows(&mut progress.shards, &except, self.batch)
                 .await?;
             if rows.is_empty() || !lease.is_fresh() {
                 return Ok(false);
@@ -147,7 +151,7 @@ impl Relay {
         rows: Vec<OutboxRow>,
         progress: &mut Progress,
     ) -> Result<(), StoreError> {
-        let mut groups = self.group(rows, progress).await;
+        let mut groups = self.group(rows, progress).await?;
         let sent = join_all(groups.iter_mut().map(|group| self.publish_group(group))).await;
         let mut failed = Vec::new();
         for (mut group, sent) in groups.into_iter().zip(sent) {
@@ -217,7 +221,12 @@ impl Relay {
         for row in group.rows {
             let envelope = Envelope::parse(&row.envelope)?;
             // First what can be repeated without a trace.
-            undeliverable::report(&self.store, &envelope, self.shards).await?;
+            let gone = match &lane {
+                Lane::Delivery(channel) => format!("channel {channel} is no longer configured"),
+                Lane::Inbound(_) | Lane::Endpoint(_) => reason.clone(),
+            };
+            let code = FailureCode::Unreachable;
+            undeliverable::report(&self.store, &row.envelope, code, &gone, self.shards).await?;
             if !self.bury(lane.clone(), &row, &reason).await {
                 progress.fell_sick(&group.name, "the dead letters cannot be written");
                 return Ok(());
@@ -228,7 +237,11 @@ impl Relay {
     }
 
     /// Sorts rows by destination. One that cannot be read is buried at once.
-    async fn group(&self, rows: Vec<OutboxRow>, progress: &mut Progress) -> Vec<Group> {
+    async fn group(
+        &self,
+        rows: Vec<OutboxRow>,
+        progress: &mut Progress,
+    ) -> Result<Vec<Group>, StoreError> {
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         for row in rows {
             let envelope = Sealed::parse(row.envelope.clone());
@@ -240,8 +253,13 @@ impl Relay {
                     id,
                     "an outbox row cannot be read; it goes to the dead letters"
                 );
+                let reason = "outbox row cannot be read";
+                let code = FailureCode::Rejected;
+                undeliverable::report(&self.store, &row.envelope, code, reason, self.shards)
+                    .await?;
+                let lane = row.lane.as_ref().and_then(|lane| lane.parse().ok());
                 if self
-                    .bury(Lane::Inbound(shard), &row, "outbox row cannot be read")
+                    .bury(lane.unwrap_or(Lane::Inbound(shard)), &row, reason)
                     .await
                 {
                     progress.published.push(row.unreadable());
@@ -260,7 +278,7 @@ impl Relay {
             group.envelopes.push(envelope);
             group.rows.push(row);
         }
-        groups.into_values().collect()
+        Ok(groups.into_values().collect())
     }
 
     async fn bury(&self, lane: Lane, row: &OutboxRow, reason: &str) -> bool {

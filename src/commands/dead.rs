@@ -1,5 +1,7 @@
 //! `tributary dead`: dead letters, listed, shown and put back.
 
+mod requeue;
+
 use anyhow::Result;
 use tributary_bus::{DeadId, DeadLetter, Envelope};
 use tributary_config::Settings;
@@ -31,33 +33,18 @@ pub async fn dead(settings: &Settings, command: &Dead) -> Result<()> {
                 )),
             }
         }
-        Dead::Replay { ids, all } => {
-            let ids = if *all {
-                bus.dead(MOST)
-                    .await?
-                    .iter()
-                    .map(|letter| letter.id)
-                    .collect()
-            } else {
-                ids.iter().copied().map(DeadId).collect::<Vec<_>>()
-            };
-            let mut missing = 0_usize;
-            for id in &ids {
-                if bus.replay(*id).await? {
-                    println!("{} is back in its lane", id.0);
-                } else {
-                    missing += 1;
-                    eprintln!("there is no dead letter {}", id.0);
-                }
+        Dead::Requeue { ids, all, yes } => {
+            let letters = bus.dead(MOST).await?;
+            let chosen = |letter: &DeadLetter| *all || ids.contains(&letter.id.0);
+            let chosen: Vec<DeadLetter> = letters.into_iter().filter(chosen).collect();
+            for id in ids
+                .iter()
+                .filter(|id| !chosen.iter().any(|l| l.id.0 == **id))
+            {
+                eprintln!("there is no dead letter {id}");
             }
-            println!("{} of {} replayed", ids.len() - missing, ids.len());
-            if missing == 0 {
-                Ok(())
-            } else {
-                Err(anyhow::anyhow!(
-                    "{missing} not found; see `tributary dead list`"
-                ))
-            }
+            let wanted = if *all { chosen.len() } else { ids.len() };
+            requeue::requeue(settings, bus.as_ref(), chosen, wanted, *yes).await
         }
     };
     bus.close().await;

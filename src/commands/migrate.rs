@@ -1,6 +1,7 @@
 //! `tributary migrate`: brings the schema of both stores up to date.
 
 use anyhow::{Context as _, Result};
+use tributary_base::fleet::compare_lanes;
 use tributary_config::Settings;
 use tributary_connectors::ConnectorStore;
 use tributary_router::store::Store;
@@ -19,6 +20,8 @@ pub async fn migrate(settings: &Settings) -> Result<()> {
         .context("store; check store.url and that the server runs")?;
     let missing = store.pending().await?;
     store.migrate().await?;
+    let lanes = settings.bus.inbound_lanes;
+    compare_lanes(lanes, store.keep_inbound_lanes(lanes).await?)?;
     store.sync_config(settings).await?;
     println!("store: {missing} migration(s) applied, up to date");
 
@@ -27,6 +30,7 @@ pub async fn migrate(settings: &Settings) -> Result<()> {
         .context("connectors' store; check store.connectors_url and that the server runs")?;
     let missing = connectors.pending().await?;
     connectors.migrate().await?;
+    compare_lanes(lanes, connectors.keep_inbound_lanes(lanes).await?)?;
     println!("connectors' store: {missing} migration(s) applied, up to date");
     Ok(())
 }

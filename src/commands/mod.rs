@@ -4,6 +4,7 @@ mod channels;
 mod check;
 mod dead;
 mod key;
+mod lanes;
 mod migrate;
 mod replay;
 mod tail;
@@ -47,6 +48,7 @@ pub async fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Replay(options) => replay::replay(&settings, &options).await?,
         Command::Dead(command) => dead::dead(&settings, &command).await?,
         Command::Key(command) => key::key(&settings, &command).await?,
+        Command::Lanes(command) => lanes::lanes(&settings, &command).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -80,10 +82,7 @@ async fn visit_bus(settings: &Settings) -> Result<Arc<dyn Bus>> {
     let ready = state.wait_for(|state| *state == BusState::Ready);
     let addresses = u32::try_from(settings.bus.addresses().count()).unwrap_or(1);
     let deadline = settings.bus.connect_deadline * addresses.max(1);
-    if tokio::time::timeout(deadline, ready)
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(deadline, ready).await.is_err() {
         let reason = match bus.state().borrow().clone() {
             BusState::Away { reason } | BusState::Blocked { reason } => reason,
             BusState::Connecting | BusState::Ready => "no answer".to_owned(),

@@ -245,7 +245,7 @@ async fn what_nobody_can_read_is_a_dead_letter_that_can_be_shown_and_replayed() 
         "{shown}"
     );
     assert!(run(&["dead", "show", id, "--content"]).contains("pineapple"));
-    assert!(run(&["dead", "replay", id]).contains("1 of 1 replayed"));
+    assert!(run(&["dead", "requeue", id]).contains("1 of 1 requeued"));
     // Nobody can read it now either: it comes back as a new letter.
     eventually("dead once more", || async {
         let list = tokio::task::block_in_place(|| run(&["dead", "list"]));

@@ -11,6 +11,7 @@ mod custom;
 mod fleet;
 mod full_disk;
 mod kit;
+mod lanes;
 mod media;
 mod operator;
 mod way;

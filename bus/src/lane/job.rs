@@ -4,14 +4,14 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use chrono::Utc;
 use futures::FutureExt;
-use tributary_base::backoff::Backoff;
+use tributary_base::{backoff::Backoff, log_limit};
 
 use super::{
     Handler, Lane, Outcome, Work,
     item::{Item, Job, JobKind, Report, Wait, age},
     measure,
 };
-use crate::{Bus, DeadId, DeadLetter, Envelope, Lease};
+use crate::{Bus, BusError, DeadId, DeadLetter, Envelope, Lease};
 
 /// What a job needs besides its messages.
 pub(super) struct Bench {
@@ -120,7 +120,12 @@ impl Bench {
 
     fn letter(&self, item: &Item, reason: String) -> DeadLetter {
         let message_id = item.id.map(|id| id.to_string());
-        tracing::warn!(lane = %self.lane, message_id, reason, "message goes to the dead letters");
+        if let Some(suppressed) = log_limit::allow(&format!("dead {} {reason}", self.lane)) {
+            tracing::error!(
+                lane = %self.lane, message_id, reason, suppressed,
+                "message goes to the dead letters; see `tributary dead list`"
+            );
+        }
         DeadLetter {
             id: DeadId(uuid::Uuid::now_v7()),
             lane: self.lane.clone(),
@@ -138,7 +143,7 @@ impl Bench {
         let until_durable = async {
             for attempt in 1_u32.. {
                 if self.lease.is_fresh() {
-                    match self.bus.bury(letters.clone()).await {
+                    match self.report_and_bury(&letters).await {
                         Ok(()) => return,
                         Err(error) => {
                             tracing::warn!(lane = %self.lane, %error, "dead letters cannot be kept yet");
@@ -152,6 +157,20 @@ impl Bench {
             () = until_durable => {}
             () = self.lease.lost() => {}
         }
+    }
+}
+
+impl Bench {
+    /// First what can be repeated without a trace: a crash in between reports again.
+    async fn report_and_bury(&self, letters: &[DeadLetter]) -> Result<(), BusError> {
+        for letter in letters {
+            AssertUnwindSafe(self.handler.buried(letter, &self.lease))
+                .catch_unwind()
+                .await
+                .unwrap_or(Ok(()))
+                .map_err(BusError::Refused)?;
+        }
+        self.bus.bury(letters.to_vec()).await
     }
 }
 

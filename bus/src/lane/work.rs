@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use tributary_base::backoff::Backoff;
 
-use crate::{Envelope, Lane, Lease};
+use crate::{DeadLetter, Envelope, Lane, Lease};
 
 /// A message to be handled.
 #[derive(Debug, Clone)]
@@ -66,6 +66,13 @@ pub trait Handler: Send + Sync + 'static {
     async fn exhausted(&self, work: Work, reason: String, lease: &Lease) -> Outcome {
         let (_, _) = (work, lease);
         Outcome::Dead { reason }
+    }
+
+    /// A message of the lane is about to become a dead letter, for whatever reason, perhaps without ever being handled:
+    /// whoever waits for it is told here. Asked again until it succeeds; the letter is written after that.
+    async fn buried(&self, letter: &DeadLetter, lease: &Lease) -> Result<(), String> {
+        let (_, _) = (letter, lease);
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ mod integrator;
 mod markdown;
 mod person;
 mod status;
+mod undelivered;
 
 pub use content::{
     Card, Carousel, Choice, ChoiceAction, ChoiceReply, ChoiceStyle, Choices, ContactCard, Content,
@@ -35,6 +36,7 @@ pub use integrator::{
 pub use markdown::from_markdown;
 pub use person::{Attribution, Identifier, Profile, Touch, Utm};
 pub use status::{Failure, FailureCode, HealthState, Status};
+pub use undelivered::Undelivered;
 
 use crate::{Payload, schema_uri};
 

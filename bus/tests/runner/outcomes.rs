@@ -7,7 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use tributary_bus::{DeadId, DeadLetter, LaneEnd, Outcome};
+use tributary_bus::{
+    Bus, DeadId, DeadLetter, Envelope, Handler, LaneEnd, LaneRun, Lease, Outcome, Work, run_lane,
+};
 
 use crate::{
     LANE,
@@ -297,4 +299,61 @@ async fn an_answer_too_short_is_a_retry() {
     assert_eq!(task.await.expect("no panic"), LaneEnd::Stopped);
     let unique: HashSet<usize> = handler.done()["a"].iter().copied().collect();
     assert_eq!(unique.len(), 12);
+}
+
+/// Refuses the first report of each letter, and notes what there was among the dead letters at each.
+struct Reporting {
+    bus: Arc<dyn Bus>,
+    reports: Mutex<Vec<(String, usize)>>,
+}
+
+#[async_trait::async_trait]
+impl Handler for Reporting {
+    fn key(&self, envelope: &Envelope) -> String {
+        envelope.id.to_string()
+    }
+
+    async fn handle(&self, batch: Vec<Work>, _: &Lease) -> Vec<Outcome> {
+        batch.iter().map(|_| dead()).collect()
+    }
+
+    async fn buried(&self, letter: &DeadLetter, _: &Lease) -> Result<(), String> {
+        let there = self.bus.dead(10).await.expect("listed").len();
+        let mut reports = self.reports.lock().expect("no test panics in here");
+        reports.push((letter.reason.clone(), there));
+        match reports.len() {
+            1 => Err("not yet".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_becomes_a_dead_letter_is_reported_before() {
+    let (_dir, bus) = bus().await;
+    bus.declare(&[plain(&LANE)]).await.expect("declared");
+    publish_numbers(&*bus, &LANE, "a", 0..1).await;
+    let handler = Arc::new(Reporting {
+        bus: Arc::clone(&bus),
+        reports: Mutex::default(),
+    });
+    let mut claim = claim(&*bus, &LANE).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let run = LaneRun {
+        bus: Arc::clone(&bus),
+        lane: LANE,
+        handler: Arc::<Reporting>::clone(&handler),
+        policy: policy(),
+        drain_deadline: Duration::from_secs(2),
+    };
+    let told = stop.clone();
+    let running = tokio::spawn(async move { run_lane(&mut *claim, run, told).await });
+    worked_off(&*bus, &LANE).await;
+    stop.cancel();
+    assert_eq!(running.await.expect("it ends"), LaneEnd::Stopped);
+    let letters = bus.dead(10).await.expect("listed");
+    assert_eq!(letters.len(), 1);
+    let report = (letters[0].reason.clone(), 0);
+    let reports = handler.reports.lock().expect("no test panics in here");
+    assert_eq!(*reports, [report.clone(), report]);
 }

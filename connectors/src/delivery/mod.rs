@@ -3,6 +3,7 @@
 mod attendant;
 mod change;
 mod circuit;
+mod dead;
 mod outcome;
 mod presence;
 mod report;
@@ -24,8 +25,8 @@ use tokio::{sync::Semaphore, time::timeout};
 use tracing::debug;
 use tributary_base::backoff::Backoff;
 use tributary_bus::{
-    Address, ChannelId, Envelope, Handler, Lease, MessageId, OrganizationId, Outcome, Payload,
-    Work,
+    Address, ChannelId, DeadLetter, Envelope, Handler, Lease, MessageId, OrganizationId, Outcome,
+    Payload, Work,
     message::{
         DeliveryDelete, DeliveryEdit, DeliveryReact, DeliveryRead, DeliverySend, DeliveryTyping,
         HealthState, Inbound,
@@ -120,6 +121,10 @@ impl Handler for DeliveryHandler {
     async fn exhausted(&self, work: Work, reason: String, lease: &Lease) -> Outcome {
         self.one(&work, Act::GiveUp(&reason), lease).await
     }
+
+    async fn buried(&self, letter: &DeadLetter, lease: &Lease) -> Result<(), String> {
+        self.report_dead(letter, lease).await
+    }
 }
 
 impl DeliveryHandler {
@@ -176,6 +181,17 @@ impl DeliveryHandler {
             return Err(dead(reason.to_owned()));
         }
         Ok(delivery)
+    }
+
+    /// Whether the handler understands the delivery.
+    fn is_readable(&self, envelope: &Envelope) -> bool {
+        match envelope.kind.as_str() {
+            DeliverySend::TYPE => self.read::<DeliverySend>(envelope).is_ok(),
+            DeliveryEdit::TYPE => self.read::<DeliveryEdit>(envelope).is_ok(),
+            DeliveryDelete::TYPE => self.read::<DeliveryDelete>(envelope).is_ok(),
+            DeliveryReact::TYPE => self.read::<DeliveryReact>(envelope).is_ok(),
+            _ => false,
+        }
     }
 
     fn organization(&self) -> OrganizationId {

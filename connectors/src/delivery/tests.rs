@@ -10,7 +10,8 @@ use std::{sync::atomic::Ordering, time::Duration};
 use chrono::Utc;
 use serde_json::{Map, json};
 use tributary_bus::{
-    Address, Bus, ChannelId, ConversationId, Envelope, Handler, MessageId, OrganizationId, Outcome,
+    Address, Bus, ChannelId, ConversationId, DeadId, DeadLetter, Envelope, Handler, Lane,
+    MessageId, OrganizationId, Outcome,
     message::{
         Content, DegradationCode, DeliverySend, Failure, FailureCode, Inbound, MessageStatus,
         Priority, Status,
@@ -298,6 +299,66 @@ async fn what_cannot_be_read_is_dead() {
     }
     assert_eq!(world.calls(), 0);
     assert!(world.is_quiet().await);
+}
+
+/// Whatever made it a dead letter: the message must not stay `queued`.
+#[tokio::test]
+async fn a_delivery_that_is_buried_fails_its_message() {
+    let mut world = World::new().await;
+    let mut unknown = text("hello");
+    unknown.kind = "delivery.send.v9".to_owned();
+    let cases = [
+        (text("hello"), FailureCode::Uncertain),
+        (unknown, FailureCode::Rejected),
+    ];
+    for (envelope, code) in cases {
+        let letter = letter(&envelope);
+        let lease = world.lease.clone();
+        for _ in 0..2 {
+            let reported = world.handler.buried(&letter, &lease).await;
+            assert_eq!(reported, Ok(()));
+        }
+        let status = world.status().await;
+        assert_eq!(world.status().await.failure, status.failure, "told again");
+        assert_eq!(status.status, Status::Failed);
+        let failure = status.failure.expect("a failure");
+        assert_eq!(failure.code, code);
+        assert!(
+            failure.reason.contains("it crashed its workers"),
+            "{failure:?}"
+        );
+        assert_eq!(status.uncertain, code == FailureCode::Uncertain);
+    }
+    let mut of_others = text("hello");
+    of_others.orgid = OrganizationId::from("other");
+    let mut elsewhere = delivery(Content::text("hello"));
+    elsewhere.channel_id = ChannelId::from("other");
+    for envelope in [of_others, envelope(&elsewhere)] {
+        let reported = world.handler.buried(&letter(&envelope), &world.lease).await;
+        assert_eq!(reported, Ok(()));
+    }
+    assert!(world.is_quiet().await);
+}
+
+#[tokio::test]
+async fn a_report_that_was_not_published_keeps_the_letter_back() {
+    let world = World::new().await;
+    world.bus.close().await;
+    let reported = world
+        .handler
+        .buried(&letter(&text("hello")), &world.lease)
+        .await;
+    assert!(reported.is_err());
+}
+
+fn letter(envelope: &Envelope) -> DeadLetter {
+    DeadLetter {
+        id: DeadId(uuid::Uuid::now_v7()),
+        lane: Lane::Delivery(ChannelId::from("shop")),
+        reason: "it crashed its workers".to_owned(),
+        at: chrono::Utc::now(),
+        body: envelope.clone().seal().expect("small").body,
+    }
 }
 
 #[tokio::test]

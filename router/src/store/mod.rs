@@ -16,6 +16,7 @@ mod desk;
 mod endpoints;
 mod error;
 mod events;
+mod fleet;
 mod gathering;
 mod housekeeping;
 mod load;
@@ -27,6 +28,7 @@ mod queries;
 mod reading;
 mod receive;
 mod replay;
+mod requeue;
 mod rows;
 mod sync;
 mod told;
@@ -53,7 +55,7 @@ pub use error::StoreError;
 pub(crate) use error::Trouble;
 pub use events::*;
 pub use housekeeping::Retention;
-pub(crate) use outbox::{OutboxRow, Shards};
+pub(crate) use outbox::{OutboxRow, Rest, Shards};
 pub use queries::*;
 pub use replay::{Known, RawFrom, StoredRaw};
 
@@ -122,14 +124,6 @@ impl Store {
     /// The database cannot be reached.
     pub async fn pending(&self) -> Result<usize, DatabaseError> {
         self.database.pending(&migrations()).await
-    }
-
-    /// Answers whether the store can be used right now.
-    ///
-    /// # Errors
-    /// It cannot.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        self.within(async { Ok(self.database.ping().await?) }).await
     }
 
     /// Closes all connections.

@@ -10,6 +10,7 @@ use super::{Store, StoreError};
 /// A row to be published.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub(crate) struct OutboxRow {
+    pub shard: i32,
     pub id: i64,
     pub organization: OrganizationId,
     /// The lane of a delivery; `None` for an event.
@@ -23,8 +24,33 @@ pub(crate) struct OutboxRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shards {
     pub own: u16,
-    /// And every shard from here on: those that remain of a time when there were more lanes.
-    pub from: Option<u16>,
+    /// And the shards from here on, in turns: those that remain of a time when there were more lanes.
+    pub rest: Option<Rest>,
+}
+
+/// Shards that no lane is in charge of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rest {
+    pub from: u16,
+    /// Where the next look begins, so that one that is always full holds up no other.
+    pub next: u16,
+}
+
+impl Rest {
+    pub fn from(shard: u16) -> Self {
+        Self {
+            from: shard,
+            next: shard,
+        }
+    }
+
+    /// After a look that found `rows`, the last of them of the shard `last`: a full look goes on behind it, others begin anew.
+    fn advance(&mut self, last: Option<u16>, is_full: bool) {
+        self.next = match last {
+            Some(last) if is_full => last.saturating_add(1),
+            Some(_) | None => self.from,
+        };
+    }
 }
 
 impl Store {
@@ -35,7 +61,7 @@ impl Store {
     /// The database.
     pub(crate) async fn outbox_rows(
         &self,
-        shards: Shards,
+        shards: &mut Shards,
         except: &[String],
         limit: i64,
     ) -> Result<Vec<OutboxRow>, StoreError> {
@@ -53,8 +79,19 @@ impl Store {
                         .await?
                 }
             };
-            if let Some(from) = shards.from {
-                rows.extend(self.outbox_rows_of(">= $1", from, except, limit).await?);
+            if let Some(rest) = &mut shards.rest {
+                let mut found = self
+                    .outbox_rows_of(">= $1", rest.next, except, limit)
+                    .await?;
+                if found.is_empty() && rest.next > rest.from {
+                    found = self
+                        .outbox_rows_of(">= $1", rest.from, except, limit)
+                        .await?;
+                }
+                let is_full = i64::try_from(found.len()).is_ok_and(|found| found >= limit);
+                let last = found.last().and_then(|row| u16::try_from(row.shard).ok());
+                rest.advance(last, is_full);
+                rows.extend(found);
             }
             Ok(rows)
         };
@@ -75,7 +112,7 @@ impl Store {
             Database::Sqlite { .. } => "json_each($3)",
         };
         let statement = format!(
-            "SELECT id, organization, lane, envelope FROM outbox WHERE shard {condition} \
+            "SELECT shard, id, organization, lane, envelope FROM outbox WHERE shard {condition} \
              AND COALESCE(lane, '') NOT IN (SELECT value FROM {list}) ORDER BY shard, id LIMIT $2"
         );
         Ok(on!(read self.database(), db => {

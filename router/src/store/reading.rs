@@ -64,7 +64,7 @@ async fn read(
 ) -> Result<HashMap<u16, Vec<OutboxRow>>, StoreError> {
     let numbers: Vec<i32> = shards.iter().map(|shard| i32::from(*shard)).collect();
     let found = sqlx::query(
-        "SELECT s.shard, o.id, o.organization, o.lane, o.envelope FROM UNNEST($1::int[]) AS s (shard) \
+        "SELECT s.shard AS shard, o.id, o.organization, o.lane, o.envelope FROM UNNEST($1::int[]) AS s (shard) \
          CROSS JOIN LATERAL (SELECT id, organization, lane, envelope FROM outbox \
          WHERE outbox.shard = s.shard ORDER BY id LIMIT $2) AS o ORDER BY o.id",
     )

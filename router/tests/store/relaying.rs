@@ -15,7 +15,7 @@ use tributary_bus::{
 };
 use tributary_router::{
     RouterAttendant,
-    store::{Position, Store},
+    store::{Position, PublishedEvent, Store},
 };
 
 use crate::{
@@ -363,6 +363,49 @@ pub fn rows_of_lanes_that_are_no_more_are_relayed(world: &World) -> Ran<'_> {
         let relays = relays(world);
         outbox_empties(world).await?;
         end(relays).await
+    })
+}
+
+/// One shard that is always full must not keep the others of its kind waiting.
+pub fn lanes_that_are_no_more_take_turns(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        const ROWS: usize = 60;
+        let lanes = world.settings.bus.inbound_lanes;
+        let batch: Result<Vec<Envelope>> =
+            (0..ROWS).map(|n| message("ada", &n.to_string())).collect();
+        world.take_in(batch?).await?;
+        world.take_in(vec![message("bob", "1")?]).await?;
+        let late = world.number("SELECT MAX(id) FROM outbox").await?;
+        let last = world.outbox().await?.pop().context("a row")?;
+        world
+            .execute(format!(
+                "UPDATE outbox SET shard = CASE WHEN id = {late} THEN {} ELSE {} END",
+                lanes + 7,
+                lanes + 1
+            ))
+            .await?;
+        let mut settings = world.settings.clone();
+        settings.router.relay_batch = 5;
+        let bus: Arc<dyn Bus> = Arc::clone(&world.bus) as Arc<dyn Bus>;
+        let router = RouterAttendant::new(world.store.clone(), bus, &settings);
+        let relay = world.alongside(router, 0);
+        // What matching tells meanwhile is for the relays of other shards.
+        world
+            .eventually("they are relayed", || async {
+                let left = "SELECT COUNT(*) FROM outbox WHERE shard > 16";
+                Ok(world.number(left).await? == 0)
+            })
+            .await?;
+        relay.end().await?;
+        let events = world.store.events_after(&acme(), Position(0), 1000).await?;
+        let of_last = |event: &PublishedEvent| event.envelope.contains(&last.id.to_string());
+        let place = events.iter().position(of_last).context("the last event")?;
+        let behind = events.len() - place;
+        ensure!(
+            behind > ROWS / 2,
+            "{behind} rows of the full shard came after it"
+        );
+        Ok(())
     })
 }
 

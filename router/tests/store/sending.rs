@@ -5,14 +5,14 @@ use std::pin::Pin;
 use anyhow::{Context, Result, ensure};
 use tokio::task::JoinSet;
 use tributary_bus::{
-    AgentId, ConversationId, MessageId,
+    AgentId, ConversationId, EventId, MessageId,
     message::{Author, ConversationState, DeliverySend, MessageCreated, Status},
 };
 use tributary_router::store::{Idempotency, StoreError};
 
 use crate::{
     receiving::reply,
-    support::{World, acme, message, rival},
+    support::{World, acme, envelope, message, rival, status},
 };
 
 type Ran<'w> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'w>>;
@@ -20,6 +20,48 @@ type Ran<'w> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'w>>;
 async fn conversation(world: &World, address: &str) -> Result<ConversationId> {
     world.take_in(vec![message(address, address)?]).await?;
     Ok(world.conversation_of(address).await?.id)
+}
+
+/// Its delivery goes back into its lane: what the channel reports then must count.
+pub fn a_dead_delivery_is_queued_once_more(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        let conversation = conversation(world, "ada").await?;
+        let store = &world.store;
+        let dead = store.send_message(reply(conversation, "one")).await?.id;
+        let later = store.send_message(reply(conversation, "two")).await?.id;
+        assert_eq!(store.sent_after(&acme(), dead).await?, 0);
+        let mut reports = vec![envelope(
+            EventId::generate(),
+            &status("ada", dead, Status::Failed),
+        )?];
+        reports.push(envelope(
+            EventId::generate(),
+            &status("ada", later, Status::Sent),
+        )?);
+        world.take_in(reports).await?;
+        assert_eq!(store.sent_after(&acme(), dead).await?, 1);
+        assert_eq!(store.sent_after(&rival(), dead).await?, 0);
+        let foreign = store.requeue_message(&rival(), dead).await;
+        assert!(matches!(foreign, Err(StoreError::NotFound(_))));
+
+        let told = world.told().await?.len();
+        for _ in 0..2 {
+            store.requeue_message(&acme(), dead).await?;
+            store.requeue_message(&acme(), later).await?;
+        }
+        let told: Vec<_> = world.told().await?.split_off(told);
+        ensure!(
+            told.len() == 1 && told[0].ends_with("message.status_changed"),
+            "{told:?}"
+        );
+        let sent = envelope(EventId::generate(), &status("ada", dead, Status::Sent))?;
+        world.take_in(vec![sent]).await?;
+        for id in [dead, later] {
+            let message = store.message(&acme(), id).await?.context("a message")?;
+            assert_eq!(message.status, Status::Sent);
+        }
+        Ok(())
+    })
 }
 
 pub fn a_reply_is_stored_with_its_delivery_and_its_event(world: &World) -> Ran<'_> {

@@ -278,6 +278,23 @@ impl Demo {
         self.spawn.environment.clone()
     }
 
+    /// Changes a setting for the next start.
+    pub fn set(&mut self, key: &str, value: impl ToString) {
+        self.spawn
+            .environment
+            .insert(key.to_owned(), value.to_string());
+    }
+
+    /// The only conversation, waited for.
+    pub async fn conversation(&self) -> String {
+        super::eventually("a conversation", || async {
+            let list = self.api.list("/v1/conversations").await;
+            assert!(list.len() < 2, "{list:?}");
+            Some(list.first()?["id"].as_str()?.to_owned())
+        })
+        .await
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.program.kill();
