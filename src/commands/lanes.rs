@@ -80,8 +80,7 @@ impl Stores {
     async fn resize_on(&self, bus: &dyn Bus, before: u16, lanes: u16) -> Result<()> {
         let mut waiting = 0;
         for lane in (0..before.max(lanes)).map(Lane::Inbound) {
-            // A lane that was never declared holds nothing.
-            waiting += bus.depth(&lane).await.unwrap_or(0);
+            waiting += bus.depth(&lane).await?;
         }
         anyhow::ensure!(
             waiting == 0,
