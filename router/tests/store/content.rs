@@ -8,10 +8,10 @@ use serde_json::Map;
 use tributary_bus::{
     EventId, MessageId,
     message::{
-        Attribution, Author, ChannelHealth, Choice, Choices, ContactJoined, ContactRead, Content,
-        Degradation, DegradationCode, Direction, HealthState, Identifier, JoinReason, Media,
-        MediaContent, MediaState, MessageContext, MessageDeleted, MessageEdited, MessageMedia,
-        MessageReacted, MessageView, Profile, SentBy, Status,
+        Attribution, Author, ChannelHealth, Choice, ChoiceReply, Choices, ContactJoined,
+        ContactRead, Content, Degradation, DegradationCode, Direction, HealthState, Identifier,
+        JoinReason, Media, MediaContent, MediaState, MessageContext, MessageDeleted, MessageEdited,
+        MessageMedia, MessageReacted, MessageView, Profile, SentBy, Status,
     },
 };
 use tributary_router::store::{Order, Retention};
