@@ -14,8 +14,9 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream, stream::BoxStream};
 use tokio::sync::watch;
+use uuid::Uuid;
 
-use crate::{Envelope, EnvelopeError, Group, Lane, OrganizationId, Sealed};
+use crate::{Attempt, Envelope, EnvelopeError, Group, Lane, OrganizationId, Sealed};
 
 /// Something that carries lanes.
 #[async_trait]
@@ -49,8 +50,8 @@ pub trait Bus: Send + Sync + 'static {
     /// Becomes a member of a group; its lanes can then be claimed.
     async fn join(&self, group: &Group) -> Result<Arc<dyn Membership>, BusError>;
 
-    /// Messages waiting in the lane. On RabbitMQ those that its owner has already taken or got ahead are only counted in
-    /// the owner's process.
+    /// Messages waiting in the lane, with those that its owner has taken and not settled. On RabbitMQ the owner is asked;
+    /// what one holds that does not answer within a second is not counted.
     async fn depth(&self, lane: &Lane) -> Result<u64, BusError>;
 
     /// Calls out to every process that listens right now. Nothing is kept; a lost notice must do no harm.
@@ -103,8 +104,30 @@ pub trait Claim: Send + Sync {
     /// Begins to take messages, at most `prefetch` of them unsettled at a time. One intake at a time.
     async fn take(&mut self, prefetch: u16) -> Result<Box<dyn Intake>, BusError>;
 
+    /// The records of messages that were handled alone.
+    fn attempts(&self) -> Box<dyn AttemptLog>;
+
     /// Gives the lane back. Unsettled messages go to the next owner in their old order.
     async fn release(self: Box<Self>) -> Result<(), BusError>;
+}
+
+/// Durable records of a lane's owner about messages that are handled alone, for the owners after it.
+#[async_trait]
+pub trait AttemptLog: Send {
+    /// This process, for as long as it lives.
+    fn instance(&self) -> Uuid;
+
+    /// All records, oldest first. They stay.
+    async fn read(&mut self) -> Result<Vec<Attempt>, BusError>;
+
+    /// Adds a record; durable when it returns.
+    async fn add(&mut self, attempt: Attempt) -> Result<(), BusError>;
+
+    /// Adds a record as soon as that is possible, also when the lane has another owner by then.
+    fn add_later(&mut self, attempt: Attempt);
+
+    /// Removes all records.
+    async fn clear(&mut self) -> Result<(), BusError>;
 }
 
 /// A stream of messages of one lane.
@@ -113,6 +136,15 @@ pub trait Intake: Send {
     /// The next message; waits for one. Cancelling the wait loses nothing. An error ends the intake: drop it and
     /// take again (or claim again when the lease ended).
     async fn next(&mut self) -> Result<Taken, BusError>;
+
+    /// How many messages it has handed out that are not settled.
+    fn out(&self) -> usize;
+
+    /// When the oldest message was received that is not settled, whether handed out or not: from then on the bus waits for
+    /// it. `None`: there is none, or the bus waits for ever.
+    fn waiting_since(&self) -> Option<Instant> {
+        None
+    }
 
     /// Removes messages from the lane for good. Answers when the bus was told; should it or this process end in that very
     /// moment, they may still come again. Tags that are settled already are ignored.
@@ -131,8 +163,8 @@ pub struct Tag(pub u64);
 #[derive(Debug)]
 pub struct Taken {
     pub tag: Tag,
-    /// How often it was handed out before (0 at first). Counts crashes and releases alike. RabbitMQ counts everything
-    /// that the consumer of a crashed or former owner had ahead: of these the first is the one to suspect.
+    /// How often it was handed out before (0 at first). Counts crashes, cuts and releases alike, and on RabbitMQ
+    /// everything that the consumer had ahead: a hint, and no evidence.
     pub redeliveries: u32,
     /// The whole message as it came.
     pub body: Bytes,

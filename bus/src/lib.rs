@@ -12,8 +12,9 @@ pub mod message;
 
 pub use amqp::AmqpBus;
 pub use bus::{
-    Bus, BusError, BusState, Claim, DeadId, DeadLetter, Destination, EventFilter, Found, Intake,
-    LaneSpec, Lease, Membership, Moved, Notice, Publication, PublishError, Tag, Taken,
+    AttemptLog, Bus, BusError, BusState, Claim, DeadId, DeadLetter, Destination, EventFilter,
+    Found, Intake, LaneSpec, Lease, Membership, Moved, Notice, Publication, PublishError, Tag,
+    Taken,
 };
 pub use embedded::EmbeddedBus;
 pub use envelope::{Data, Envelope, EnvelopeError, Payload, Sealed, schema_uri};
@@ -22,6 +23,6 @@ pub use ids::{
     OrganizationId,
 };
 pub use lane::{
-    Attendant, Group, Handler, Lane, LaneEnd, LaneRun, NotALane, Outcome, Policy, Work, Workers,
-    run_lane,
+    Attempt, Attendant, Group, Handler, Lane, LaneEnd, LaneRun, NotALane, Outcome, Policy, Step,
+    Work, Workers, run_lane,
 };

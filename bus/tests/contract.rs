@@ -48,6 +48,7 @@ contract! {
         a_missing_lane_is_named_and_harms_no_other,
         a_removed_lane_loses_its_messages,
         depth_counts_what_waits,
+        depth_counts_what_an_owner_holds,
         envelopes_travel_untouched;
     ownership:
         a_lane_has_one_owner,
@@ -61,8 +62,12 @@ contract! {
         a_later_filter_replaces_the_earlier,
         notices_reach_every_listener,
         a_watcher_sees_everything;
+    lanes:
+        a_backlog_is_worked_off_whole_and_in_order,
+        a_backlog_of_deliveries_or_events_is_worked_off;
     dead:
         letters_stay_until_they_are_replayed,
+        a_letter_that_is_buried_twice_is_there_once,
         what_is_no_envelope_still_travels,
         a_letter_for_a_lane_that_is_gone_stays;
 }

@@ -109,7 +109,7 @@ async fn chaos_loses_nothing_doubles_nothing_reorders_nothing() {
         started.elapsed()
     );
 
-    // A lane's depth leaves out what its owner holds, which may wait for its turn.
+    // What waits for its turn may take longer than lanes that are worked off.
     within(Duration::from_secs(180), "every reply is sent", || async {
         let waiting =
             "SELECT count(*) FROM messages WHERE direction = 'outbound' AND status = 'queued'";

@@ -11,7 +11,7 @@ use tributary_simulators::telegram::{Options, TelegramSimulator};
 
 use crate::support::{
     Api, Database, PrivateServer, Program, Spawn, Visitor, eventually, fetch, fresh_database_on,
-    within,
+    nothing_held, within,
 };
 
 /// A worker's place in the fleet; the program in it may be killed and started again.
@@ -112,7 +112,7 @@ impl Fleet {
             .collect()
     }
 
-    /// Waits until nothing is left to do, and nothing is dead.
+    /// Waits until nothing is left to do, nothing is held by anybody, and nothing is dead.
     pub async fn assert_quiet(&self) {
         let settings = load_text("test", "", &[]).expect("defaults");
         let bus = AmqpBus::connect(&tributary_config::Bus {
@@ -165,6 +165,11 @@ impl Fleet {
                 .collect::<Vec<_>>()
         );
         bus.close().await;
+        for slot in self.slots.values() {
+            if slot.program.is_some() {
+                nothing_held(&slot.operations).await;
+            }
+        }
     }
 
     /// SIGTERM to everybody; each stops by itself and cleanly.

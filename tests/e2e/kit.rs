@@ -8,7 +8,7 @@ use tributary_simulators::{
     telegram::{ChangeKind, Media, Options, TelegramSimulator, User, sample},
 };
 
-use crate::support::{Demo, PATIENCE, Spawn, eventually};
+use crate::support::{Demo, PATIENCE, Spawn, eventually, nothing_held};
 
 const OLENA: i64 = 5_550_001_111;
 
@@ -86,6 +86,11 @@ impl Scene {
         .await
     }
 
+    /// Every test ends with lanes that are empty and nothing in hand.
+    async fn end(&self) {
+        nothing_held(&self.demo.operations).await;
+    }
+
     async fn is_sent(&self, id: &str) {
         self.message("it was sent", |m| m["id"] == id && m["status"] == "sent")
             .await;
@@ -159,6 +164,7 @@ async fn media_goes_both_ways_and_no_link_holds_the_token() {
         (file.size, file.file_name.as_deref()),
         (PDF.len(), Some("invoice.pdf"))
     );
+    scene.end().await;
 }
 
 const PDF: &[u8] = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n";
@@ -272,6 +278,7 @@ async fn choices_are_answered_and_messages_change() {
     sees(&olena, |texts| !texts.contains(&"Here it is".to_owned())).await;
     scene.told("message.deleted.v1", |_| true).await;
     scene.endpoint.assert_ordered().expect("in order");
+    scene.end().await;
 }
 
 /// Waits until the person sees such texts; answers the id of the latest message of the bot.
@@ -364,4 +371,5 @@ async fn support_and_operators_can_see_what_happened() {
     assert!(status.success(), "{out}{err}");
     assert!(out.contains('1'), "{out}");
     println!("{out}");
+    scene.end().await;
 }

@@ -18,12 +18,15 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
+    Lines,
+    begun::BegunLog,
+    held,
     intake::AmqpIntake,
     link::{Link, if_free, if_there},
     session::Session,
-    topology::{Names, PASSIVE},
+    topology::PASSIVE,
 };
-use crate::{BusError, Claim, Intake, Lane, Lease};
+use crate::{AttemptLog, BusError, Claim, Intake, Lane, Lease};
 
 /// How often to look whether the consumer of the last intake or owner is gone.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -34,6 +37,7 @@ const PARKED_FOR: Duration = Duration::from_secs(2);
 /// A lane that is owned through one connection, and no longer than that.
 pub(super) struct AmqpClaim {
     lease: Lease,
+    lines: Arc<Lines>,
     hold: Arc<Hold>,
     released: watch::Receiver<bool>,
     /// Ends the keeper, which gives the lane back.
@@ -65,8 +69,9 @@ impl AmqpClaim {
     pub(super) async fn claim(
         link: Arc<Link>,
         lane: Lane,
-        names: Names,
+        lines: Arc<Lines>,
     ) -> Result<Option<Self>, BusError> {
+        let names = lines.names();
         let (queue, owner) = (names.lane(&lane)?, names.owner(&lane)?);
         // The broker lets one connection declare its exclusive queue twice.
         let Some(held) = link.own(&lane) else {
@@ -92,6 +97,12 @@ impl AmqpClaim {
             owner,
             lock,
         });
+        tokio::spawn(held::answer(
+            Arc::clone(&lines),
+            hold.lock.clone(),
+            hold.owner.clone(),
+            Arc::clone(&hold.held),
+        ));
         let (proven, proofs) = watch::channel(Some(asked));
         let (done, released) = watch::channel(false);
         let stop = CancellationToken::new();
@@ -103,6 +114,7 @@ impl AmqpClaim {
         });
         Ok(Some(Self {
             lease,
+            lines,
             hold,
             released,
             give_back: stop.drop_guard(),
@@ -133,6 +145,11 @@ impl Claim for AmqpClaim {
         };
         let intake = AmqpIntake::new(Arc::clone(hold), session, prefetch);
         Ok(Box::new(intake))
+    }
+
+    fn attempts(&self) -> Box<dyn AttemptLog> {
+        let log = BegunLog::new(Arc::clone(&self.lines), self.hold.lane.clone());
+        Box::new(log)
     }
 
     async fn release(self: Box<Self>) -> Result<(), BusError> {

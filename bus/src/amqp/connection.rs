@@ -33,6 +33,8 @@ const STABLE: Duration = Duration::from_secs(10);
 pub(super) struct Plan {
     pub(super) dial: Dial,
     pub(super) names: Names,
+    /// This process, in what it records; a new one after each start.
+    pub(super) instance: uuid::Uuid,
     pub(super) pace: Pace,
     pub(super) board: Board,
     /// Lanes that had to be made.

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, future::try_join_all};
 use lapin::{
     Channel, Consumer,
     message::Delivery,
@@ -63,10 +63,13 @@ pub(super) async fn bury(lines: &Lines, letters: Vec<DeadLetter>) -> Result<(), 
 pub(super) async fn list(lines: &Lines, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
     let mut pile = Pile::open(lines).await?;
     let mut letters = Vec::new();
+    let mut seen = HashSet::new();
     while letters.len() < limit
         && let Some(delivery) = pile.next().await?
     {
         match read(delivery) {
+            // Whoever was interrupted while burying it has buried it again.
+            Ok(letter) if !seen.insert(letter.id) => {}
             Ok(letter) => letters.push(letter),
             Err(reason) => tracing::warn!(reason, "something else lies among the dead letters"),
         }
@@ -79,16 +82,18 @@ pub(super) async fn list(lines: &Lines, limit: usize) -> Result<Vec<DeadLetter>,
 pub(super) async fn replay(lines: &Lines, id: DeadId) -> Result<bool, BusError> {
     let mut pile = Pile::open(lines).await?;
     let mut found = None;
+    // It may lie there more than once, see `list`.
+    let mut tags = Vec::new();
     while let Some(delivery) = pile.next().await? {
         let tag = delivery.delivery_tag;
         if let Ok(letter) = read(delivery)
             && letter.id == id
         {
-            found = Some((tag, letter));
-            break;
+            tags.push(tag);
+            found = Some(letter);
         }
     }
-    let Some((tag, letter)) = found else {
+    let Some(letter) = found else {
         pile.close().await?;
         return Ok(false);
     };
@@ -99,8 +104,10 @@ pub(super) async fn replay(lines: &Lines, id: DeadId) -> Result<bool, BusError> 
     let outcomes = generation.publish(vec![message]).await;
     outcomes.into_iter().try_for_each(published)?;
     // Only now: a crash before leaves it in both places, never in none.
-    let ack = pile.channel.basic_ack(tag, BasicAckOptions::default());
-    pile.link.ask(ack).await?;
+    let acks = tags
+        .into_iter()
+        .map(|tag| pile.channel.basic_ack(tag, BasicAckOptions::default()));
+    pile.link.ask(try_join_all(acks)).await?;
     pile.close().await?;
     Ok(true)
 }

@@ -74,6 +74,14 @@ impl Intake for AmqpIntake {
         }
     }
 
+    fn out(&self) -> usize {
+        self.session.out()
+    }
+
+    fn waiting_since(&self) -> Option<Instant> {
+        self.session.waiting_since()
+    }
+
     async fn settle(&mut self, tags: &[Tag]) -> Result<(), BusError> {
         self.check()?;
         let begun = Instant::now();

@@ -197,12 +197,10 @@ impl Link {
         }
     }
 
-    /// How many messages of a lane are held here.
-    pub(super) fn held(&self, lane: &Lane) -> usize {
+    /// How many messages of a lane are held here, if it is owned here.
+    pub(super) fn held(&self, lane: &Lane) -> Option<usize> {
         let owned = self.owned();
-        owned
-            .get(lane)
-            .map_or(0, |held| held.load(Ordering::Relaxed))
+        owned.get(lane).map(|held| held.load(Ordering::Relaxed))
     }
 
     pub(super) fn disown(&self, lane: &Lane) {

@@ -81,7 +81,7 @@ impl Membership for AmqpMembership {
     async fn claim(&self, lane: &Lane) -> Result<Option<Box<dyn Claim>>, BusError> {
         let link = self.link()?;
         // A task of its own, so that a caller who stops waiting leaves no lock behind.
-        let claiming = AmqpClaim::claim(link, lane.clone(), self.lines.names().clone());
+        let claiming = AmqpClaim::claim(link, lane.clone(), Arc::clone(&self.lines));
         let claim = tokio::spawn(claiming)
             .await
             .map_err(|reason| BusError::Refused(reason.to_string()))??;

@@ -5,10 +5,12 @@
 //! error a supervisor closes it and builds the next. What belongs to a connection knows that connection (`Link`) and
 //! fails for good when it ends.
 
+mod begun;
 mod board;
 mod claim;
 mod connection;
 mod dead;
+mod held;
 mod intake;
 mod link;
 mod listen;
@@ -87,6 +89,7 @@ impl AmqpBus {
                 request_deadline: settings.connect_deadline,
             },
             names: Names::new(prefix),
+            instance: uuid::Uuid::now_v7(),
             pace: Pace {
                 window: settings.publish_window.max(1),
                 deadline: settings.publish_deadline,
@@ -240,10 +243,12 @@ impl Bus for AmqpBus {
             generation.note_missing(lane);
         }
         let channel = link.channel().await?;
-        let queue = self.lines.names().lane(lane)?;
-        link.ask(channel.queue_delete(queue, QueueDeleteOptions::default()))
-            .await
-            .map(drop)
+        let names = self.lines.names();
+        for queue in [names.begun(lane)?, names.lane(lane)?] {
+            link.ask(channel.queue_delete(queue, QueueDeleteOptions::default()))
+                .await?;
+        }
+        Ok(())
     }
 
     async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<(), PublishError>> {
@@ -278,10 +283,16 @@ impl Bus for AmqpBus {
         let queue = self.lines.names().lane(lane)?;
         let question = channel.queue_declare(queue, PASSIVE, FieldTable::default());
         // It comes into being with its first message.
-        let waiting = link.ask(if_there(question)).await?;
-        let waiting = waiting.map_or(0, |queue| u64::from(queue.message_count()));
-        // The broker does not count what a consumer has; of our own we know.
-        Ok(waiting + link.held(lane) as u64)
+        let Some(queue) = link.ask(if_there(question)).await? else {
+            return Ok(0);
+        };
+        // The broker does not count what a consumer has; of our own we know, others are asked.
+        let held = match link.held(lane) {
+            Some(held) => held as u64,
+            None if queue.consumer_count() == 0 => 0,
+            None => held::ask(&self.lines, &link, lane).await?.unwrap_or(0),
+        };
+        Ok(u64::from(queue.message_count()) + held)
     }
 
     async fn announce(&self, notice: Notice) -> Result<(), BusError> {

@@ -48,6 +48,7 @@ pub(super) enum Kind {
     Events,
     Dead,
     Notice,
+    Direct,
 }
 
 /// A publication as the broker takes it.
@@ -64,7 +65,7 @@ impl Message {
     /// Whether it must reach a queue.
     pub(super) fn mandatory(&self) -> bool {
         match self.kind {
-            Kind::Lane | Kind::Dead => true,
+            Kind::Lane | Kind::Dead | Kind::Direct => true,
             Kind::Events | Kind::Notice => false,
         }
     }
@@ -116,6 +117,23 @@ impl Message {
                 .with_headers(super::dead::headers(&letter)),
             body: letter.body,
         })
+    }
+
+    /// Straight into a queue.
+    pub(super) fn direct(queue: ShortString, body: Bytes) -> Self {
+        Self {
+            kind: Kind::Direct,
+            exchange: ShortString::default(),
+            key: queue,
+            properties: durable(&uuid::Uuid::new_v4().to_string()),
+            body,
+        }
+    }
+
+    /// With the queue for an answer.
+    pub(super) fn reply_to(mut self, queue: ShortString) -> Self {
+        self.properties = self.properties.with_reply_to(queue);
+        self
     }
 
     pub(super) fn notice(notice: Notice, names: &Names) -> Result<Self, BusError> {

@@ -47,6 +47,7 @@ pub(super) struct Session {
 }
 
 struct Held {
+    since: Instant,
     body: Bytes,
     redeliveries: u32,
 }
@@ -90,7 +91,10 @@ impl Session {
 
     /// Ends an intake: what is unsettled is handed out again, from the beginning. Answers a mark of this time.
     pub(super) fn park(&mut self) -> u64 {
+        let now = Instant::now();
         for (tag, held) in &mut self.held {
+            // A session is parked only while it is young, so the broker's clock is hardly older.
+            held.since = now;
             if self.due.insert(*tag) {
                 held.redeliveries = held.redeliveries.saturating_add(1);
             }
@@ -108,10 +112,16 @@ impl Session {
         self.held.len() - self.due.len()
     }
 
+    /// When the oldest message came that is not settled. Tags rise, so the first is the oldest.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        self.held.first_key_value().map(|(_, held)| held.since)
+    }
+
     /// Takes in a new message.
     pub(super) fn receive(&mut self, delivery: Delivery) {
         let tag = delivery.delivery_tag;
         let held = Held {
+            since: Instant::now(),
             redeliveries: redeliveries(&delivery),
             body: Bytes::from(delivery.data),
         };

@@ -6,6 +6,7 @@
 //! | events | exchange `events` (topic) | routed by `<organization>.<event type>` |
 //! | dead letters | exchange `dead` (fanout), queue `dead` | |
 //! | notices | exchange `live` (fanout) | a transient queue per listener |
+//! | attempts | queue `begun.<lane>` | records of messages handled alone, see `lane::proof` |
 //! | ownership | queue `owner.<lane>` | exclusive: it lives and dies with the owner's connection |
 //! | groups | queue `members.<group>` | one idle consumer per member |
 
@@ -59,6 +60,10 @@ impl Names {
 
     pub(super) fn owner(&self, lane: &Lane) -> Result<ShortString, BusError> {
         short(format!("{}owner.{lane}", self.prefix))
+    }
+
+    pub(super) fn begun(&self, lane: &Lane) -> Result<ShortString, BusError> {
+        short(format!("{}begun.{lane}", self.prefix))
     }
 
     pub(super) fn members(&self, group: &Group) -> Result<ShortString, BusError> {
@@ -203,6 +208,11 @@ async fn unbind_others(
 
 /// Declares the queue in which a group counts its members.
 pub(super) async fn declare_members(link: &Link, queue: ShortString) -> Result<(), BusError> {
+    ensure_quorum(link, queue, limitless()).await.map(drop)
+}
+
+/// Declares the queue of records about messages that are handled alone.
+pub(super) async fn declare_begun(link: &Link, queue: ShortString) -> Result<(), BusError> {
     ensure_quorum(link, queue, limitless()).await.map(drop)
 }
 

@@ -247,12 +247,12 @@ fn identity(message: &BasicReturnMessage) -> (String, Option<String>) {
 /// Metrics, looked up once.
 struct Meters {
     seconds: Histogram,
-    counters: [[Counter; 3]; 4],
+    counters: [[Counter; 3]; 5],
 }
 
 impl Default for Meters {
     fn default() -> Self {
-        let kinds = ["lane", "events", "dead", "notice"];
+        let kinds = ["lane", "events", "dead", "notice", "direct"];
         let outcomes = ["confirmed", "no_lane", "unknown"];
         Self {
             seconds: metrics::histogram!("tributary_publish_seconds"),

@@ -38,6 +38,9 @@ pub(super) async fn apply(
             | Op::Settle(_)
             | Op::Return { .. }
             | Op::Hand { .. }
+            | Op::Record { .. }
+            | Op::ClearRecords(_)
+            | Op::Withdraw(_)
             | Op::Bury(_)
             | Op::Replay(_)
             | Op::Stop => {}
@@ -74,6 +77,9 @@ pub(super) async fn apply(
             Op::Replay(id) => Reply::Replayed(replay(db, *id, draft).await?),
             Op::Return { .. }
             | Op::Hand { .. }
+            | Op::Record { .. }
+            | Op::ClearRecords(_)
+            | Op::Withdraw(_)
             | Op::Declare(_)
             | Op::Remove(_)
             | Op::Tap { .. }
@@ -88,6 +94,30 @@ pub(super) async fn apply(
         match op {
             Op::Return { lane_id, ids } => take_back(db, *lane_id, ids).await?,
             Op::Hand { lane_id, up_to } => hand(db, *lane_id, *up_to).await?,
+            Op::Record {
+                lane_id,
+                instance,
+                record,
+            } => {
+                sqlx::query("INSERT INTO attempts (lane_id, instance, record) VALUES (?, ?, ?)")
+                    .bind(lane_id)
+                    .bind(instance)
+                    .bind(record)
+                    .execute(&mut *db)
+                    .await?;
+            }
+            Op::ClearRecords(lane_id) => {
+                sqlx::query("DELETE FROM attempts WHERE lane_id = ?")
+                    .bind(lane_id)
+                    .execute(&mut *db)
+                    .await?;
+            }
+            Op::Withdraw(instance) => {
+                sqlx::query("DELETE FROM attempts WHERE instance = ?")
+                    .bind(instance)
+                    .execute(&mut *db)
+                    .await?;
+            }
             Op::Publish(_)
             | Op::Settle(_)
             | Op::Declare(_)

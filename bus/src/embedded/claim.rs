@@ -9,11 +9,12 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::{
+    attempts::FileLog,
     core::{Link, Slot},
     intake::FileIntake,
     writer::Op,
 };
-use crate::{BusError, Claim, Group, Intake, Lane, Lease, Membership};
+use crate::{AttemptLog, BusError, Claim, Group, Intake, Lane, Lease, Membership};
 
 /// Ownership in one process needs no renewal; it only ends.
 const TERM: Duration = Duration::MAX;
@@ -142,6 +143,11 @@ impl Claim for LocalClaim {
         );
         count_returned(&self.link, &self.slot, lane_id, returned).await?;
         Ok(Box::new(taken))
+    }
+
+    fn attempts(&self) -> Box<dyn AttemptLog> {
+        let log = FileLog::new(Arc::clone(&self.link), Arc::clone(&self.slot));
+        Box::new(log)
     }
 
     async fn release(self: Box<Self>) -> Result<(), BusError> {

@@ -31,6 +31,8 @@ pub(super) struct Link {
 /// What the writer shares with the others.
 pub(super) struct Core {
     pub state: watch::Sender<BusState>,
+    /// This process, in what it records; a new one after each start.
+    pub instance: uuid::Uuid,
     /// Set when the bus was closed; nothing is handed out or written any more.
     pub closed: CancellationToken,
     registry: RwLock<Arc<Registry>>,
@@ -98,6 +100,7 @@ impl Core {
     pub fn new(state: BusState) -> Self {
         Self {
             state: watch::Sender::new(state),
+            instance: uuid::Uuid::now_v7(),
             closed: CancellationToken::new(),
             registry: RwLock::default(),
             slots: Mutex::default(),

@@ -144,6 +144,10 @@ impl Intake for FileIntake {
         }
     }
 
+    fn out(&self) -> usize {
+        self.hold().map_or(0, |hold| hold.unsettled.len())
+    }
+
     async fn settle(&mut self, tags: &[Tag]) -> Result<(), BusError> {
         self.check()?;
         let ids: Vec<i64> = {

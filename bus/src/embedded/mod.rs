@@ -5,6 +5,7 @@
 //! at dead letters, replay them and watch ([`EmbeddedBus::open_for_management`]); the owner notices within a second.
 
 mod apply;
+mod attempts;
 mod claim;
 mod core;
 mod error;
@@ -294,6 +295,8 @@ impl Bus for EmbeddedBus {
         core.set_state(BusState::Away {
             reason: Failure::Closed.reason(),
         });
+        // An orderly end is no crash, whatever was in hand.
+        drop(self.link.write(Op::Withdraw(core.instance)).await);
         drop(self.link.write(Op::Stop).await);
         let writer = self
             .writer

@@ -48,6 +48,16 @@ pub(super) enum Op {
         lane_id: i64,
         up_to: i64,
     },
+    /// Something about a message that is handled alone.
+    Record {
+        lane_id: i64,
+        instance: uuid::Uuid,
+        record: String,
+    },
+    /// Removes what was recorded of a lane.
+    ClearRecords(i64),
+    /// Removes what this process recorded: it lives.
+    Withdraw(uuid::Uuid),
     Declare(Vec<LaneSpec>),
     Remove(Lane),
     Bury(Vec<DeadLetter>),
@@ -320,6 +330,9 @@ impl Op {
             Self::Settle(ids) | Self::Return { ids, .. } => ids.len().div_ceil(10),
             Self::Bury(letters) => letters.len(),
             Self::Hand { .. }
+            | Self::Record { .. }
+            | Self::ClearRecords(_)
+            | Self::Withdraw(_)
             | Self::Declare(_)
             | Self::Remove(_)
             | Self::Replay(_)
@@ -339,6 +352,9 @@ impl Op {
             Self::Settle(_)
             | Self::Return { .. }
             | Self::Hand { .. }
+            | Self::Record { .. }
+            | Self::ClearRecords(_)
+            | Self::Withdraw(_)
             | Self::Tap { .. }
             | Self::Stop => false,
         }

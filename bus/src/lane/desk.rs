@@ -12,11 +12,20 @@ use rand::RngExt;
 use tokio::time::Instant;
 
 use super::{
-    Policy,
-    item::{History, Item, Job, JobKind, Key, Report, Suspicion, Wait, Waiting, age},
+    Lane, Policy,
+    age::{AgeLimit, Asked},
+    item::{History, Item, Job, JobKind, Key, Report, Wait, Waiting},
+    proof::{Evidence, identity},
     settling::Settling,
 };
 use crate::{EventId, Tag, Taken};
+
+/// How long after the claim the count of the bus makes messages suspicious: what ended the last owner comes again first.
+/// A lane whose messages were handed out often for other reasons is not slow for longer.
+const CAREFUL_FOR: Duration = Duration::from_secs(60);
+
+/// What is added to a wait that was asked for, at most.
+const JITTER: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -33,6 +42,7 @@ struct Queue {
 
 #[derive(Debug)]
 pub(super) struct Desk {
+    lane: Lane,
     policy: Policy,
     /// Messages of one job, at most.
     batch: usize,
@@ -40,13 +50,23 @@ pub(super) struct Desk {
     line: VecDeque<Key>,
     dues: BTreeSet<(Instant, Key)>,
     busy: usize,
+    /// Messages in jobs.
+    in_jobs: usize,
     paused: Option<Instant>,
+    /// Pauses that somebody outside asked for.
+    asked: Asked,
     /// Pauses without a success in between.
     pauses: u32,
     /// After a pause one job goes first, to see.
     probing: bool,
-    /// Something was taken since the lane was claimed.
-    begun: bool,
+    /// The key that is worked on alone.
+    alone: Option<Key>,
+    /// Keys that need not be alone any more, although their job goes on.
+    trusted: HashSet<Key>,
+    /// Until when the count of the bus makes a message suspicious.
+    careful_until: Option<Instant>,
+    /// What earlier owners recorded of a message that has not come yet.
+    evidence: Option<Evidence>,
     settling: Settling,
     /// Of messages that were given back.
     memory: HashMap<EventId, History>,
@@ -62,26 +82,38 @@ impl Queue {
 }
 
 impl Desk {
-    pub fn new(policy: Policy, batch: usize) -> Self {
+    pub fn new(lane: Lane, policy: Policy, batch: usize) -> Self {
         Self {
+            lane,
             policy,
             batch: batch.max(1),
             queues: HashMap::new(),
             line: VecDeque::new(),
             dues: BTreeSet::new(),
             busy: 0,
+            in_jobs: 0,
             paused: None,
+            asked: Asked::default(),
             pauses: 0,
             probing: false,
-            begun: false,
+            alone: None,
+            trusted: HashSet::new(),
+            careful_until: None,
+            evidence: None,
             settling: Settling::default(),
             memory: HashMap::new(),
             done: HashSet::new(),
         }
     }
 
-    /// Puts a message on the desk. Answers whether it may have brought down a worker before.
-    pub fn accept(&mut self, taken: Taken, key: Option<String>, now: Instant) -> Suspicion {
+    /// Takes note of what earlier owners recorded.
+    pub fn consider(&mut self, evidence: Option<Evidence>, now: Instant) {
+        self.evidence = evidence;
+        self.careful_until = Some(now + CAREFUL_FOR);
+    }
+
+    /// Puts a message on the desk.
+    pub fn accept(&mut self, taken: Taken, key: Option<String>, now: Instant) {
         self.settling.taken(taken.tag, now);
         let (envelope, unreadable) = match (taken.envelope, key.is_some()) {
             (Ok(envelope), true) => (Some(envelope), None),
@@ -96,13 +128,15 @@ impl Desk {
         let id = envelope.as_ref().map(|envelope| envelope.id);
         if id.is_some_and(|id| self.done.remove(&id)) {
             self.settling.finish(taken.tag, id, now);
-            return Suspicion::None;
+            return;
         }
         let known = id.and_then(|id| self.memory.remove(&id));
+        let identity = identity(&self.lane, id, &taken.body);
         let mut item = Item {
             tag: taken.tag,
             redeliveries: taken.redeliveries,
             body: taken.body,
+            identity,
             id,
             time: envelope.as_ref().map_or_else(Utc::now, |e| e.time),
             envelope,
@@ -110,21 +144,10 @@ impl Desk {
                 inherited: taken.redeliveries,
                 ..History::default()
             }),
+            suspect: false,
             verdict: unreadable,
         };
-        let mut suspicion = self.suspicion(&item);
-        // A bus may count all that a consumer had ahead. What was worked on alone is the first that comes again; the
-        // others get their try.
-        if suspicion == Suspicion::Certain && self.begun {
-            suspicion = Suspicion::Possible;
-        }
-        self.begun = true;
-        if suspicion == Suspicion::Certain && item.verdict.is_none() {
-            item.verdict = Some(format!(
-                "handed out {} times without an outcome",
-                item.redeliveries
-            ));
-        }
+        self.judge(&mut item);
         let key = Key::from(key.unwrap_or_default());
         self.queues
             .entry(Arc::clone(&key))
@@ -132,25 +155,19 @@ impl Desk {
             .waiting
             .push_back(item);
         self.line_up(&key);
-        suspicion
     }
 
-    /// The bus counts crashes and give-backs alike, and a message may be given back once per hold limit for as long
-    /// as it lives; only what exceeds that speaks of crashes.
-    fn suspicion(&self, item: &Item) -> Suspicion {
-        if item.history.survived {
-            return Suspicion::None;
+    /// What the records of earlier owners say of a message, and the count of the bus, which is no more than a hint.
+    fn judge(&mut self, item: &mut Item) {
+        let evidence = self
+            .evidence
+            .take_if(|found| found.message == item.identity);
+        if let Some(evidence) = evidence {
+            item.history.deaths = evidence.deaths;
         }
-        let holds = age(item.time).as_secs_f64() / self.policy.hold_limit.as_secs_f64().max(0.001);
-        // A negative or huge number saturates.
-        let excess = item.history.inherited.saturating_sub(holds as u32);
-        if excess >= self.policy.crash_limit {
-            Suspicion::Certain
-        } else if excess >= self.policy.crash_limit.div_ceil(2) {
-            Suspicion::Possible
-        } else {
-            Suspicion::None
-        }
+        let often = self.policy.crash_limit.div_ceil(2);
+        let suspicious = item.history.deaths > 0 || item.history.inherited >= often;
+        item.suspect = suspicious && !item.history.survived;
     }
 
     /// Lets a key stand in line if it has something to do and nothing holds it up.
@@ -172,23 +189,36 @@ impl Desk {
         } else {
             self.policy.concurrency.max(1)
         };
-        if self.paused.is_some() || self.busy >= limit {
+        if self.paused.is_some() || self.alone.is_some() || self.busy >= limit {
             return None;
         }
         let key = self.line.pop_front()?;
         let queue = self.queues.get_mut(&key)?;
+        let careful = self.careful_until.is_some_and(|until| now < until);
+        let goes_alone = |item: &Item| item.suspect && (careful || item.history.deaths > 0);
+        let first = queue.waiting.front();
+        let alone = first.is_some_and(|item| goes_alone(item) && item.verdict.is_none());
+        if alone && self.busy > self.trusted.len() {
+            self.line.push_front(key);
+            return None;
+        }
+        self.alone = alone.then(|| Arc::clone(&key));
         queue.in_line = false;
         queue.busy = true;
         self.busy += 1;
-        let size = if queue.single > 0 { 1 } else { self.batch };
+        let size = if queue.single > 0 || alone {
+            1
+        } else {
+            self.batch
+        };
         let mut kind = JobKind::Handle;
         let mut items = Vec::new();
         while items.len() < size {
             let Some(item) = queue.waiting.front_mut() else {
                 break;
             };
-            let special = treatment(item, self.policy.max_age);
-            if special != JobKind::Handle && !items.is_empty() {
+            let special = treatment(item, self.asked.limit(self.policy.max_age));
+            if (special != JobKind::Handle || goes_alone(item)) && !items.is_empty() {
                 break;
             }
             items.extend(queue.waiting.pop_front());
@@ -197,7 +227,14 @@ impl Desk {
                 break;
             }
         }
-        Some(Job { key, kind, items })
+        let deaths = items.first().map_or(0, |item: &Item| item.history.deaths);
+        self.in_jobs += items.len();
+        Some(Job {
+            key,
+            kind,
+            items,
+            alone: alone.then_some(deaths),
+        })
     }
 
     /// Wakes what has waited long enough.
@@ -229,6 +266,9 @@ impl Desk {
             wait,
         } = report;
         self.busy = self.busy.saturating_sub(1);
+        self.in_jobs = self.in_jobs.saturating_sub(finished.len() + left.len());
+        self.alone.take_if(|alone| *alone == key);
+        self.trusted.remove(&key);
         if self.paused.is_none() {
             if !finished.is_empty() {
                 self.pauses = 0;
@@ -268,26 +308,27 @@ impl Desk {
     ) -> Option<Waiting> {
         let count = left.len();
         let first = left.first_mut()?;
+        if let Wait::Unrecorded { reason } = wait {
+            // It was not tried.
+            return Some(self.hold_up(key, first, self.policy.backoff.delay(1), reason, now));
+        }
         first.history.survived = true;
+        first.history.deaths = 0;
+        first.suspect = false;
         match wait {
             Wait::Retry { after, reason } => Some(self.retry(key, first, after, reason, now)),
             Wait::Defer { after, reason } => {
                 let gave_up = first.history.exhausted.is_some();
-                exhaust_by_age(first, self.policy.max_age, &reason);
+                self.asked.limit(self.policy.max_age).apply(first, &reason);
                 let wait = match &first.history.exhausted {
                     Some(_) if !gave_up => Duration::ZERO,
                     Some(_) | None => self.delay(Some(after), 1),
                 };
-                self.wait(key, now + wait);
-                Some(Waiting::Key {
-                    id: first.id,
-                    attempt: first.history.attempts,
-                    wait,
-                    reason,
-                })
+                first.history.excused += wait;
+                Some(self.hold_up(key, first, wait, reason, now))
             }
             Wait::Pause { after, reason } => {
-                exhaust_by_age(first, self.policy.max_age, &reason);
+                self.asked.limit(self.policy.max_age).apply(first, &reason);
                 Some(self.pause(after, reason, now))
             }
             Wait::Panicked if count > 1 => {
@@ -307,6 +348,7 @@ impl Desk {
                 let reason = "its handler panicked".to_owned();
                 Some(self.retry(key, first, None, reason, now))
             }
+            Wait::Unrecorded { .. } => None,
         }
     }
 
@@ -324,17 +366,32 @@ impl Desk {
         if !gave_up && attempt >= self.policy.max_attempts {
             item.history.exhausted = Some(format!("gave up after {attempt} tries: {reason}"));
         } else {
-            exhaust_by_age(item, self.policy.max_age, &reason);
+            self.asked.limit(self.policy.max_age).apply(item, &reason);
         }
         // Giving up needs no further wait, unless giving up itself is what has to be tried again.
         let wait = match &item.history.exhausted {
             Some(_) if !gave_up => Duration::ZERO,
             Some(_) | None => self.delay(after, attempt),
         };
+        if after.is_some() {
+            item.history.excused += wait;
+        }
+        self.hold_up(key, item, wait, reason, now)
+    }
+
+    /// Lets the key wait.
+    fn hold_up(
+        &mut self,
+        key: &Key,
+        item: &Item,
+        wait: Duration,
+        reason: String,
+        now: Instant,
+    ) -> Waiting {
         self.wait(key, now + wait);
         Waiting::Key {
             id: item.id,
-            attempt,
+            attempt: item.history.attempts,
             wait,
             reason,
         }
@@ -353,16 +410,21 @@ impl Desk {
             self.pauses = self.pauses.saturating_add(1);
         }
         let wait = self.delay(after, self.pauses);
+        if after.is_some() {
+            self.asked.pause(wait);
+        }
         self.paused = Some(self.paused.unwrap_or(now).max(now + wait));
         Waiting::Lane { wait, reason }
     }
 
-    /// What was asked for, within bounds and a little more so that not all come back at once; otherwise the backoff.
+    /// What was asked for, within bounds and at most a second more so that not all come back at once; otherwise the
+    /// backoff.
     fn delay(&self, after: Option<Duration>, attempt: u32) -> Duration {
         match after {
             Some(after) => {
                 let asked = after.min(self.policy.longest_wait);
-                asked + asked.mul_f64(rand::rng().random_range(0.0..0.1))
+                let jitter = asked.mul_f64(0.1).min(JITTER);
+                asked + jitter.mul_f64(rand::rng().random_range(0.0..1.0))
             }
             None => self.policy.backoff.delay(attempt),
         }
@@ -412,13 +474,29 @@ impl Desk {
         }
     }
 
-    pub fn is_busy(&self) -> bool {
-        self.busy > 0
+    /// What is worked on need not be alone any more.
+    pub fn end_alone(&mut self) {
+        self.trusted.extend(self.alone.take());
     }
 
     /// How many messages are on the desk and not settled.
     pub fn held(&self) -> usize {
         self.settling.held()
+    }
+
+    /// How many messages are not where they should be, of `out` that the intake has handed out: each is finished, in a
+    /// job, or waits for its turn, for a time, or for the end of a pause.
+    pub fn stranded(&self, out: usize) -> usize {
+        let idle = self.busy == 0 && self.paused.is_none() && !self.line.is_empty();
+        let mut waiting = 0;
+        for queue in self.queues.values() {
+            let has_turn = queue.busy || queue.due.is_some() || (queue.in_line && !idle);
+            if has_turn {
+                waiting += queue.waiting.len();
+            }
+        }
+        let known = waiting + self.in_jobs + self.settling.finished();
+        out.abs_diff(known)
     }
 
     /// What is finished and has to be settled now; see [`Settling::take_due`].
@@ -457,6 +535,9 @@ impl Desk {
         self.settling.forget();
         self.line.clear();
         self.busy = 0;
+        self.in_jobs = 0;
+        self.alone = None;
+        self.trusted.clear();
         for queue in self.queues.values_mut() {
             queue.in_line = false;
             queue.busy = false;
@@ -470,18 +551,12 @@ impl Desk {
     }
 }
 
-fn exhaust_by_age(item: &mut Item, max_age: Duration, reason: &str) {
-    if item.history.exhausted.is_none() && age(item.time) >= max_age {
-        item.history.exhausted = Some(format!("too old: {reason}"));
-    }
-}
-
 /// How the message is to be treated; sets the reason when it has become too old before its first try.
-fn treatment(item: &mut Item, max_age: Duration) -> JobKind {
+fn treatment(item: &mut Item, limit: AgeLimit) -> JobKind {
     if item.verdict.is_some() {
         return JobKind::Dead;
     }
-    exhaust_by_age(item, max_age, "it waited for too long");
+    limit.apply(item, "it waited for too long");
     if item.history.exhausted.is_some() {
         return JobKind::Exhausted;
     }

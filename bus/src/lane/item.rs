@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use crate::{Envelope, EventId, Tag};
 
@@ -16,12 +17,16 @@ pub(super) struct Item {
     pub tag: Tag,
     pub redeliveries: u32,
     pub body: Bytes,
+    /// See [`super::proof::identity`].
+    pub identity: Uuid,
     /// `None`: unreadable.
     pub id: Option<EventId>,
     pub time: DateTime<Utc>,
     /// Not there while it is being handled; read from the body again when it comes back.
     pub envelope: Option<Envelope>,
     pub history: History,
+    /// It is to be handled alone, since it may have ended workers.
+    pub suspect: bool,
     /// It is dead without being handled, for this reason.
     pub verdict: Option<String>,
 }
@@ -37,6 +42,10 @@ pub(super) struct History {
     pub inherited: u32,
     /// It was handled here and nothing broke.
     pub survived: bool,
+    /// Workers that ended while they handled it alone.
+    pub deaths: u32,
+    /// Time it waited because somebody outside asked for that.
+    pub excused: Duration,
     /// It is not tried any more, for this reason; [`super::Handler::exhausted`] is asked.
     pub exhausted: Option<String>,
 }
@@ -47,6 +56,8 @@ pub(super) struct Job {
     pub key: Key,
     pub kind: JobKind,
     pub items: Vec<Item>,
+    /// A single one that is handled alone, with the deaths that are recorded; `None`: it need not be alone.
+    pub alone: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +95,10 @@ pub(super) enum Wait {
         reason: String,
     },
     Panicked,
+    /// It could not be recorded that it is about to be handled.
+    Unrecorded {
+        reason: String,
+    },
 }
 
 /// A wait as it was decided, for the log.
@@ -99,19 +114,4 @@ pub(super) enum Waiting {
         wait: Duration,
         reason: String,
     },
-}
-
-/// Whether a message may be what ended the workers that had it before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Suspicion {
-    None,
-    /// It should be worked on alone, so that no other message is counted with it.
-    Possible,
-    /// It is dead.
-    Certain,
-}
-
-/// Time since then; none for a time to come.
-pub(super) fn age(time: DateTime<Utc>) -> Duration {
-    (Utc::now() - time).to_std().unwrap_or_default()
 }

@@ -4,12 +4,16 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use chrono::Utc;
 use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
 use tributary_base::{backoff::Backoff, log_limit};
 
 use super::{
     Handler, Lane, Outcome, Work,
-    item::{Item, Job, JobKind, Report, Wait, age},
+    age::age,
+    alone::{Alone, Begun},
+    item::{Item, Job, JobKind, Key, Report, Wait},
     measure,
+    proof::Evidence,
 };
 use crate::{Bus, BusError, DeadId, DeadLetter, Envelope, Lease};
 
@@ -19,6 +23,8 @@ pub(super) struct Bench {
     pub lane: Lane,
     pub handler: Arc<dyn Handler>,
     pub lease: Lease,
+    pub alone: Alone,
+    pub stop: CancellationToken,
 }
 
 impl Bench {
@@ -28,16 +34,29 @@ impl Bench {
             key,
             kind,
             mut items,
+            alone,
         } = job;
-        let begun = Instant::now();
-        let outcomes = match kind {
-            JobKind::Handle => self.handle(&mut items).await,
-            JobKind::Exhausted => self.exhausted(&mut items).await,
-            JobKind::Dead => Some(vec![Outcome::Dead {
-                reason: verdict(&items),
-            }]),
+        let suspect = items.first().map(|item| item.identity);
+        let begun = match alone.zip(suspect) {
+            None => Begun::Freely,
+            Some((deaths, message)) => {
+                let evidence = Evidence { message, deaths };
+                self.alone.begin(evidence, &self.lease, &self.stop).await
+            }
         };
-        measure::handled(&self.lane, begun.elapsed());
+        let since = Instant::now();
+        let outcomes = match begun {
+            Begun::Freely => self.outcomes(kind, &mut items).await,
+            Begun::Watched(permit) => {
+                let outcomes = self.outcomes(kind, &mut items);
+                self.alone.watch(permit, outcomes).await
+            }
+            Begun::Dead(deaths) => Some(vec![Outcome::Dead {
+                reason: format!("it ended its worker {deaths} times, handled alone each time"),
+            }]),
+            Begun::Not(reason) => return not_begun(key, items, reason),
+        };
+        measure::handled(&self.lane, since.elapsed());
         let (finished, wait, letters) = self.judge(&items, outcomes);
         let mut left = items.split_off(finished);
         for item in &mut left {
@@ -46,6 +65,9 @@ impl Bench {
             }
         }
         self.bury(letters).await;
+        if alone.is_some() && self.lease.is_fresh() {
+            self.alone.clear().await;
+        }
         Report {
             key,
             finished: items,
@@ -55,6 +77,16 @@ impl Bench {
     }
 
     /// `None`: it panicked.
+    async fn outcomes(&self, kind: JobKind, items: &mut [Item]) -> Option<Vec<Outcome>> {
+        match kind {
+            JobKind::Handle => self.handle(items).await,
+            JobKind::Exhausted => self.exhausted(items).await,
+            JobKind::Dead => Some(vec![Outcome::Dead {
+                reason: verdict(items),
+            }]),
+        }
+    }
+
     async fn handle(&self, items: &mut [Item]) -> Option<Vec<Outcome>> {
         let batch = items.iter_mut().filter_map(work).collect();
         AssertUnwindSafe(self.handler.handle(batch, &self.lease))
@@ -105,7 +137,7 @@ impl Bench {
                 let name = match wait {
                     Wait::Pause { .. } => "pause",
                     Wait::Defer { .. } => "defer",
-                    Wait::Retry { .. } | Wait::Panicked => "retry",
+                    Wait::Retry { .. } | Wait::Panicked | Wait::Unrecorded { .. } => "retry",
                 };
                 measure::outcome(&self.lane, "done", n - letters.len());
                 measure::outcome(&self.lane, "dead", letters.len());
@@ -127,7 +159,8 @@ impl Bench {
             );
         }
         DeadLetter {
-            id: DeadId(uuid::Uuid::now_v7()),
+            // The same whoever buries it, so that it is there once.
+            id: DeadId(item.identity),
             lane: self.lane.clone(),
             reason,
             at: Utc::now(),
@@ -171,6 +204,19 @@ impl Bench {
                 .map_err(BusError::Refused)?;
         }
         self.bus.bury(letters.to_vec()).await
+    }
+}
+
+/// All stays as it was.
+fn not_begun(key: Key, left: Vec<Item>, reason: Option<BusError>) -> Report {
+    let wait = reason.map(|error| Wait::Unrecorded {
+        reason: error.to_string(),
+    });
+    Report {
+        key,
+        finished: Vec::new(),
+        left,
+        wait,
     }
 }
 

@@ -30,6 +30,11 @@ pub(super) fn depth(lane: &Lane, depth: u64) {
     metrics::gauge!("tributary_lane_depth", "lane" => lane.to_string()).set(depth as f64);
 }
 
+/// Messages taken from a lane that nobody handles; not 0 for moments is an error.
+pub(super) fn stranded(lane: &Lane, count: usize) {
+    metrics::gauge!("tributary_lane_stranded", "lane" => lane.to_string()).set(count as f64);
+}
+
 /// Lanes this worker owns.
 pub(super) fn owned(group: &Group, count: usize) {
     metrics::gauge!("tributary_lanes_owned", "group" => group.to_string()).set(count as f64);
@@ -63,6 +68,10 @@ pub(super) fn describe() {
     metrics::describe_gauge!(
         "tributary_lane_depth",
         "Messages waiting in a lane, told by its owner"
+    );
+    metrics::describe_gauge!(
+        "tributary_lane_stranded",
+        "Messages held for 30 s that nobody handles: a defect, restart the worker"
     );
     metrics::describe_gauge!("tributary_lanes_owned", "Lanes this worker owns");
 }

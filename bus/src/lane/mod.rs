@@ -1,18 +1,23 @@
 //! Lanes: durable, ordered queues with at most one owner at a time.
 
+mod age;
+mod alone;
 mod desk;
 mod group;
 mod item;
 mod job;
 mod measure;
 mod owner;
+mod proof;
 mod runner;
 mod settling;
 mod share;
+mod stranded;
 mod upkeep;
 mod work;
 
 pub use group::Workers;
+pub use proof::{Attempt, Step};
 pub use runner::{LaneEnd, LaneRun, run_lane};
 pub use work::{Attendant, Handler, Outcome, Policy, Work};
 

@@ -5,8 +5,8 @@
 //!   one message goes first when the pause is over.
 //! - Nothing is held for longer than [`Policy::hold_limit`]: the intake is closed, which returns everything in order,
 //!   and opened anew; tries and waits are remembered by message id.
-//! - A claim begins with one message at a time, for as long as messages come that were handed out suspiciously often:
-//!   if one of them ends the process, no other is counted with it.
+//! - A message that was handed out suspiciously often is handled with nothing else of its lane, see [`super::proof`].
+//! - Whatever the intake has handed out is known to the desk; see [`super::stranded`].
 
 use std::{ops::ControlFlow, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -20,9 +20,11 @@ use tributary_base::backoff::Backoff;
 
 use super::{
     Handler, Lane, Policy,
+    alone::Alone,
     desk::Desk,
-    item::{Report, Suspicion, Waiting},
+    item::{Report, Waiting},
     job::Bench,
+    stranded::{self, Stranded},
 };
 use crate::{Bus, BusError, Claim, EventId, Intake, Lease, Tag, Taken};
 
@@ -56,7 +58,7 @@ pub enum LaneEnd {
 enum IntakeEnd {
     Stopped,
     Lost,
-    /// Held for long enough, or careful for long enough: take anew.
+    /// Held for long enough: take anew.
     GiveBack,
     Broken(BusError),
 }
@@ -66,20 +68,22 @@ pub async fn run_lane(claim: &mut dyn Claim, run: LaneRun, stop: CancellationTok
     let lease = claim.lease();
     let bench = Bench {
         bus: run.bus,
-        lane: run.lane,
+        lane: run.lane.clone(),
         handler: run.handler,
         lease: lease.clone(),
+        alone: Alone::new(run.lane.clone(), run.policy.crash_limit, claim.attempts()),
+        stop: stop.clone(),
     };
     let runner = Runner {
-        desk: Desk::new(run.policy.clone(), bench.handler.batch()),
+        desk: Desk::new(run.lane, run.policy.clone(), bench.handler.batch()),
         bench: Arc::new(bench),
         policy: run.policy,
         drain_deadline: run.drain_deadline,
         lease,
         stop,
         jobs: JoinSet::new(),
-        careful: true,
-        calm: false,
+        considered: false,
+        stranded: Stranded::default(),
         failures: 0,
     };
     runner.run(claim).await
@@ -93,10 +97,9 @@ struct Runner {
     lease: Lease,
     stop: CancellationToken,
     jobs: JoinSet<Report>,
-    /// One message at a time.
-    careful: bool,
-    /// There is no more reason to be careful.
-    calm: bool,
+    /// The records of earlier owners were read.
+    considered: bool,
+    stranded: Stranded,
     /// Failures to take in a row.
     failures: u32,
 }
@@ -109,12 +112,7 @@ impl Runner {
             {
                 return end;
             }
-            let prefetch = if self.careful {
-                1
-            } else {
-                self.policy.prefetch
-            };
-            let end = match claim.take(prefetch).await {
+            let end = match self.take(claim).await {
                 Ok(intake) => self.work(intake).await,
                 Err(error) => IntakeEnd::Broken(error),
             };
@@ -132,6 +130,18 @@ impl Runner {
                 }
             }
         }
+    }
+
+    async fn take(&mut self, claim: &mut dyn Claim) -> Result<Box<dyn Intake>, BusError> {
+        if !self.considered {
+            let evidence = tokio::select! {
+                evidence = self.bench.alone.evidence() => evidence?,
+                () = self.lease.lost() => return Err(BusError::Lost(self.bench.lane.clone())),
+            };
+            self.desk.consider(evidence, Instant::now());
+            self.considered = true;
+        }
+        claim.take(self.policy.prefetch).await
     }
 
     /// Waits without holding anything.
@@ -152,6 +162,9 @@ impl Runner {
             tracing::debug!(lane = %self.bench.lane, count, "giving messages back");
         }
         self.desk.give_back();
+        self.stranded.end(&self.bench.lane);
+        let is_owner = matches!(end, IntakeEnd::Stopped | IntakeEnd::GiveBack);
+        self.bench.alone.end(is_owner).await;
         match end {
             // Nothing may be settled any more, and the bus knows.
             IntakeEnd::Lost | IntakeEnd::Broken(_) => drop(intake),
@@ -171,14 +184,14 @@ impl Runner {
                     return IntakeEnd::Broken(error);
                 }
             }
-            if self.careful && self.calm && !self.desk.is_busy() {
-                self.careful = false;
+            let stranded = self.desk.stranded(intake.out());
+            self.stranded.look(&self.bench.lane, stranded, now);
+            let give_back = self.give_back_at(&**intake);
+            if give_back.is_some_and(|at| at <= now) {
                 return IntakeEnd::GiveBack;
             }
-            if self.desk.give_back_at().is_some_and(|at| at <= now) {
-                return IntakeEnd::GiveBack;
-            }
-            let wake = self.wake_at(now, fresh);
+            let wake = self.wake_at(now, fresh, give_back, stranded);
+            let bench = Arc::clone(&self.bench);
             tokio::select! {
                 () = self.stop.cancelled() => return IntakeEnd::Stopped,
                 () = self.lease.lost() => return IntakeEnd::Lost,
@@ -188,31 +201,30 @@ impl Runner {
                     }
                 }
                 taken = intake.next() => {
-                    if let ControlFlow::Break(end) = self.swallow(taken, intake) {
-                        return end;
+                    if let Err(error) = self.accept_all(taken, intake) {
+                        return IntakeEnd::Broken(error);
                     }
                 }
+                () = bench.alone.in_hand_for_long.notified() => self.desk.end_alone(),
                 () = sleep_until(wake) => {}
             }
         }
     }
 
-    /// Accepts a message and all others that are there already.
-    fn swallow(
+    /// Accepts a message and others that are there already. Nothing is asked for that is not accepted in the same breath.
+    fn accept_all(
         &mut self,
         taken: Result<Taken, BusError>,
         intake: &mut Box<dyn Intake>,
-    ) -> ControlFlow<IntakeEnd> {
-        let mut next = Some(taken);
-        for _ in 0..GULP {
-            match next {
+    ) -> Result<(), BusError> {
+        self.accept(taken?);
+        for _ in 1..GULP {
+            match intake.next().now_or_never() {
+                Some(taken) => self.accept(taken?),
                 None => break,
-                Some(Err(error)) => return ControlFlow::Break(IntakeEnd::Broken(error)),
-                Some(Ok(taken)) => self.accept(taken),
             }
-            next = intake.next().now_or_never();
         }
-        ControlFlow::Continue(())
+        Ok(())
     }
 
     fn accept(&mut self, taken: Taken) {
@@ -223,8 +235,7 @@ impl Runner {
             }
             Err(_) => None,
         };
-        let suspicion = self.desk.accept(taken, key, Instant::now());
-        self.calm |= suspicion == Suspicion::None;
+        self.desk.accept(taken, key, Instant::now());
     }
 
     fn begin_jobs(&mut self, now: Instant) {
@@ -244,7 +255,6 @@ impl Runner {
                 return Err(IntakeEnd::Broken(BusError::Refused(reason)));
             };
             if let Some(waiting) = self.desk.complete(report, Instant::now()) {
-                self.calm = true;
                 self.tell(&waiting);
             }
             next = self.jobs.try_join_next();
@@ -300,15 +310,31 @@ impl Runner {
         }
     }
 
+    /// When everything is to be given back: the bus waits for what it has not handed out yet as well.
+    fn give_back_at(&self, intake: &dyn Intake) -> Option<Instant> {
+        let received = intake.waiting_since().map(Instant::from_std);
+        let limit = received.map(|at| at + self.policy.hold_limit);
+        [self.desk.give_back_at(), limit]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
     /// When to look at the desk again although nothing happened.
-    fn wake_at(&self, now: Instant, fresh: bool) -> Instant {
+    fn wake_at(
+        &self,
+        now: Instant,
+        fresh: bool,
+        give_back: Option<Instant>,
+        stranded: usize,
+    ) -> Instant {
         if !fresh {
             return now + STALE;
         }
         let due = self.desk.next_due();
-        let give_back = self.desk.give_back_at();
         let settle = self.desk.settle_at();
-        let next = [due, give_back, settle].into_iter().flatten().min();
+        let look = (stranded > 0).then_some(now + stranded::LOOK);
+        let next = [due, give_back, settle, look].into_iter().flatten().min();
         next.unwrap_or(now + self.policy.hold_limit)
     }
 

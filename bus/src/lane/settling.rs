@@ -41,6 +41,11 @@ impl Settling {
         self.unsettled.len()
     }
 
+    /// How many are finished and not settled.
+    pub fn finished(&self) -> usize {
+        self.finished.len()
+    }
+
     /// When to look again although nothing happened.
     pub fn look_at(&self) -> Option<Instant> {
         self.look_at

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tributary_base::backoff::Backoff;
 
-use crate::{Attendant, Bus, BusError, Claim, Found, Intake, Lane, LaneSpec, Lease};
+use crate::{AttemptLog, Attendant, Bus, BusError, Claim, Found, Intake, Lane, LaneSpec, Lease};
 
 /// What the owners of a worker's lanes and its look at the lanes share.
 pub(super) struct Upkeep {
@@ -104,6 +104,10 @@ impl Claim for Kept {
             }
             taken => taken,
         }
+    }
+
+    fn attempts(&self) -> Box<dyn AttemptLog> {
+        self.claim.attempts()
     }
 
     async fn release(self: Box<Self>) -> Result<(), BusError> {

@@ -85,7 +85,8 @@ pub struct Policy {
     pub longest_wait: Duration,
     /// Tries before [`Handler::exhausted`]. `Pause` and `Defer` do not count.
     pub max_attempts: u32,
-    /// Age before [`Handler::exhausted`] (asked when a message is to be tried again, and before a first try).
+    /// Age before [`Handler::exhausted`] (asked when a message is to be tried again, and before a first try). Waits that
+    /// a handler asked for with `after` are not charged, up to as much again.
     pub max_age: Duration,
     /// Messages taken and unsettled, at most.
     pub prefetch: u16,
@@ -93,9 +94,8 @@ pub struct Policy {
     pub concurrency: usize,
     /// After this long unsettled, messages are given back and taken anew.
     pub hold_limit: Duration,
-    /// Redeliveries without outcome before a message is dead. The bus counts crashes and give-backs alike, so one more is
-    /// allowed for each `hold_limit` of the message's age, and what a running worker gave back itself does not count.
-    /// From half of it on a message is worked on alone, so that its neighbours are not counted with it.
+    /// How many workers may end while they handle a message alone, one after the other and without an outcome in between,
+    /// before it is dead. A message that was handed out half as often, for whatever reason, is handled alone.
     pub crash_limit: u32,
 }
 

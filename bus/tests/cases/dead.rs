@@ -91,3 +91,20 @@ pub async fn a_letter_for_a_lane_that_is_gone_stays(world: &World) -> Test {
     assert_eq!(ids(&bus.dead(10).await?), ids(&letters));
     Ok(())
 }
+
+pub async fn a_letter_that_is_buried_twice_is_there_once(world: &World) -> Test {
+    let process = world.process().await?;
+    let bus = &*process.bus;
+    declare(bus, &LANE).await?;
+    let letters = [letter(&LANE, "a"), letter(&LANE, "b")];
+    bus.bury(letters.to_vec()).await?;
+    // The one who buried them ended before it could settle them, and the next one buries them again.
+    bus.bury(letters.to_vec()).await?;
+    assert_eq!(ids(&bus.dead(10).await?), ids(&letters));
+    assert_eq!(ids(&bus.dead(1).await?), ids(&letters[..1]));
+    assert!(bus.replay(letters[0].id).await?);
+    assert!(!bus.replay(letters[0].id).await?, "only once");
+    assert_eq!(ids(&bus.dead(10).await?), ids(&letters[1..]));
+    assert_eq!(bus.depth(&LANE).await?, 1);
+    Ok(())
+}

@@ -2,6 +2,7 @@
 
 pub mod dead;
 pub mod events;
+pub mod lanes;
 pub mod order;
 pub mod ownership;
 pub mod publishing;

@@ -209,3 +209,24 @@ pub async fn envelopes_travel_untouched(world: &World) -> Test {
     assert_eq!(taken[1].envelope.as_ref().ok().map(|e| e.id), Some(long.id));
     Ok(())
 }
+
+pub async fn depth_counts_what_an_owner_holds(world: &World) -> Test {
+    let (one, other) = (world.process().await?, world.process().await?);
+    declare(&*one.bus, &LANE).await?;
+    publish(&*one.bus, &LANE, 0..10).await?;
+    until_depth(&*other.bus, &LANE, 10).await;
+    let mut owner = own(&*one.bus, &LANE).await;
+    let mut intake = owner.claim.take(4).await?;
+    let messages = take(&mut *intake, 4).await?;
+    // All the others have come as well, and wait for room.
+    assert!(is_silent(&mut *intake).await);
+    for bus in [&one.bus, &other.bus] {
+        assert_eq!(bus.depth(&LANE).await?, 10);
+    }
+    intake.settle(&[messages[0].tag, messages[2].tag]).await?;
+    until_depth(&*other.bus, &LANE, 8).await;
+    intake.close().await;
+    owner.claim.release().await?;
+    until_depth(&*other.bus, &LANE, 8).await;
+    Ok(())
+}

@@ -357,3 +357,22 @@ async fn what_becomes_a_dead_letter_is_reported_before() {
     let reports = handler.reports.lock().expect("no test panics in here");
     assert_eq!(*reports, [report.clone(), report]);
 }
+
+#[tokio::test]
+async fn a_message_that_comes_again_after_it_was_buried_is_one_dead_letter() {
+    let (_dir, bus) = bus().await;
+    bus.declare(&[plain(&LANE)]).await.expect("declared");
+    // As after a crash between the burial and the settling, or a publication that was repeated.
+    let message = envelope("a", 7);
+    for _ in 0..3 {
+        publish(&*bus, vec![to(&LANE, message.clone())]).await;
+    }
+    let handler = Arc::new(Scripted::new(|_| dead()));
+    let run = Run::start(&bus, &LANE, &handler, policy()).await;
+    worked_off(&*bus, &LANE).await;
+    run.stop().await;
+    let letters = bus.dead(10).await.expect("listed");
+    assert_eq!(letters.len(), 1);
+    assert!(bus.replay(letters[0].id).await.expect("replayed"));
+    assert!(bus.dead(10).await.expect("listed").is_empty());
+}

@@ -27,6 +27,23 @@ pub async fn fetch(url: &str) -> Option<(u16, String)> {
     Some((response.status().as_u16(), response.text().await.ok()?))
 }
 
+/// Waits until a process says of each lane it owns that nothing waits in it and nothing is in hand, and that it holds
+/// nothing that nobody handles.
+pub async fn nothing_held(operations: &str) {
+    let url = format!("{operations}/metrics");
+    let held = ["tributary_lane_depth{", "tributary_lane_stranded{"];
+    eventually(&format!("nothing is held, says {url}"), || async {
+        let (status, text) = fetch(&url).await?;
+        let gauge = |line: &&str| held.iter().any(|name| line.starts_with(name));
+        let all_empty = text
+            .lines()
+            .filter(gauge)
+            .all(|line| line.ends_with(" 0"));
+        (status == 200 && all_empty).then_some(())
+    })
+    .await;
+}
+
 /// Asks again until the answer is `Some`, pausing between; panics with `what` after [`PATIENCE`].
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl FnMut() -> F) -> T {
     within(PATIENCE, what, ask).await

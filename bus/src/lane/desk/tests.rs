@@ -41,7 +41,7 @@ const NONE: [u64; 0] = [];
 
 /// A desk with a job in flight for each tag.
 fn busy(tags: std::ops::Range<u64>, now: Instant) -> (Desk, Vec<Job>) {
-    let mut desk = Desk::new(policy(), 1);
+    let mut desk = Desk::new(Lane::Inbound(0), policy(), 1);
     for tag in tags {
         desk.accept(taken(tag), Some(tag.to_string()), now);
     }
@@ -120,7 +120,7 @@ fn what_is_deferred_waits_alone_and_uses_up_no_tries() {
 fn many_that_are_finished_do_not_wait() {
     let now = Instant::now();
     let few = u64::from(policy().prefetch) / 4 - 1;
-    let mut desk = Desk::new(policy(), 1);
+    let mut desk = Desk::new(Lane::Inbound(0), policy(), 1);
     for tag in 0..few + 2 {
         desk.accept(taken(tag), Some(tag.to_string()), now);
     }
