@@ -297,7 +297,8 @@ async fn keep(hold: Arc<Hold>, proven: watch::Sender<Option<Instant>>, stop: Can
     proven.send_replace(None);
     if let Some(reason) = lost {
         hold.over.cancel();
-        tracing::warn!(lane = %hold.lane, reason, "lane lost");
+        // Who owns it tells it once, after the last effect.
+        tracing::debug!(lane = %hold.lane, reason, "lane lost");
     }
     if !hold.link.is_over()
         && let Err(reason) = hold.give_back().await
