@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use lapin::{
     Channel,
     options::BasicConsumeOptions,
@@ -163,7 +163,14 @@ async fn sit(lines: &Lines, group: &Group) -> Result<Seat, BusError> {
         BasicConsumeOptions::default(),
         FieldTable::default(),
     );
-    let mut consumer = link.ask(consumer).await?;
+    let mut consumer = match link.ask(consumer).await {
+        Ok(consumer) => consumer,
+        Err(error) => {
+            // Behind a request that may still be answered: it must not count twice.
+            drop(channel.close(200, "OK".into()).now_or_never());
+            return Err(error);
+        }
+    };
     let gone = CancellationToken::new();
     let watched = gone.clone().drop_guard();
     // Nothing is ever published there: it ends when the consumer does.

@@ -7,6 +7,7 @@
 //! | dead letters | exchange `dead` (fanout), queue `dead` | |
 //! | notices | exchange `live` (fanout) | a transient queue per listener |
 //! | ownership | queue `owner.<lane>` | exclusive: it lives and dies with the owner's connection |
+//! | listening | queue `listener.<id>` | exclusive, bounded |
 //! | groups | queues `group.<group>.<n>` | one idle consumer per member, on the first that can be used |
 
 use std::collections::BTreeSet;
@@ -51,6 +52,12 @@ impl Names {
 
     pub(super) fn live(&self) -> Result<ShortString, BusError> {
         short(format!("{}live", self.prefix))
+    }
+
+    /// A new name for the private queue of a listener.
+    pub(super) fn listener(&self) -> Result<ShortString, BusError> {
+        let id = uuid::Uuid::new_v4().simple();
+        short(format!("{}listener.{id}", self.prefix))
     }
 
     pub(super) fn lane(&self, lane: &Lane) -> Result<ShortString, BusError> {
