@@ -13,7 +13,11 @@ use std::{
 use async_trait::async_trait;
 use futures::StreamExt;
 use kit::{envelope, eventually, number, plain, publish, publish_numbers, scripted::*};
-use lapin::{Connection, ConnectionProperties, options::QueueDeclareOptions, types::FieldTable};
+use lapin::{
+    Connection, ConnectionProperties,
+    options::{QueueDeclareOptions, QueueDeleteOptions},
+    types::FieldTable,
+};
 use support::{
     soon,
     world::{Process, World},
@@ -225,6 +229,67 @@ async fn a_lane_that_is_refused_holds_up_no_other() {
     publish_numbers(&*worker.process.bus, &lanes[0], "k0", 0..1).await;
     eventually("it is tried again", async || worker.done("k0") == [0]).await;
     worker.end().await;
+    let other = world.process().await.expect("a process");
+    for lane in &lanes {
+        other.bus.remove(lane).await.expect("removed");
+    }
+    other.bus.close().await;
+}
+
+/// The count of members is lost with its queue; afterwards a worker dies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_queue_of_members_is_declared_again() {
+    let world = World::amqp().await.expect("a broker");
+    let World::Amqp { url, prefix } = &world else {
+        panic!("it is RabbitMQ");
+    };
+    let lanes: Vec<Lane> = (0..4).map(Lane::Inbound).collect();
+    let specs: Vec<LaneSpec> = lanes.iter().map(plain).collect();
+    let first = Worker::start(&world, specs.clone(), Scripted::new(|_| done())).await;
+    let second = Worker::start(&world, specs, Scripted::new(|_| done())).await;
+    let member = first
+        .process
+        .bus
+        .join(&Group::Webhooks)
+        .await
+        .expect("joined");
+    eventually("all are counted", async || {
+        member.size().await.ok() == Some(3)
+    })
+    .await;
+
+    let stranger = Connection::connect(url, ConnectionProperties::default())
+        .await
+        .expect("connected");
+    let channel = stranger.create_channel().await.expect("an AMQP channel");
+    for _ in 0..3 {
+        let queue = format!("{prefix}group.webhooks.0");
+        channel
+            .queue_delete(queue.as_str().into(), QueueDeleteOptions::default())
+            .await
+            .expect("deleted");
+        eventually("all are counted again", async || {
+            member.size().await.ok() == Some(3)
+        })
+        .await;
+    }
+    member.leave().await;
+    stranger.close(200, "OK".into()).await.expect("closed");
+
+    second.process.network.as_ref().expect("a network").cut();
+    for (n, lane) in lanes.iter().enumerate() {
+        publish_numbers(&*first.process.bus, lane, &format!("k{n}"), 0..1).await;
+        eventually("the other takes it over", async || {
+            first.done(&format!("k{n}")) == [0] || second.done(&format!("k{n}")) == [0]
+        })
+        .await;
+    }
+    second.end().await;
+    for (n, lane) in lanes.iter().enumerate() {
+        publish_numbers(&*first.process.bus, lane, &format!("l{n}"), 0..1).await;
+        eventually("one has all", async || first.done(&format!("l{n}")) == [0]).await;
+    }
+    first.end().await;
     let other = world.process().await.expect("a process");
     for lane in &lanes {
         other.bus.remove(lane).await.expect("removed");

@@ -80,9 +80,16 @@ impl AmqpClaim {
         let asked = Instant::now();
         let lock = match lock(&link, owner.clone()).await {
             Ok(Some(lock)) => lock,
-            other => {
+            Ok(None) => {
                 link.disown(&lane);
-                return other.map(|_| None);
+                return Ok(None);
+            }
+            Err((error, unanswered)) => {
+                match unanswered {
+                    Some(channel) => drop(tokio::spawn(take_back(link, lane, owner, channel))),
+                    None => link.disown(&lane),
+                }
+                return Err(error);
             }
         };
         let hold = Arc::new(Hold {
@@ -284,23 +291,51 @@ impl Hold {
             Ok(()) | Err(BusError::Missing(_) | BusError::Refused(_) | BusError::Lost(_)) => {}
             Err(error) => return Err(error),
         }
-        let options = QueueDeleteOptions::default();
-        self.link
-            .ask(self.lock.queue_delete(self.owner.clone(), options))
-            .await
-            .map(drop)
+        // Another AMQP channel than that of the lock, which is closed when the lock has vanished. Deleting a queue that is
+        // not there is no error, and one that is somebody else's is refused.
+        let channel = self.link.channel().await?;
+        let delete = channel.queue_delete(self.owner.clone(), QueueDeleteOptions::default());
+        self.link.ask(if_free(delete)).await.map(drop)
     }
 }
 
-/// Declares the exclusive queue; `None` when another connection has it.
-async fn lock(link: &Link, owner: ShortString) -> Result<Option<Channel>, BusError> {
-    let channel = link.channel().await?;
+/// Declares the exclusive queue; `None` when another connection has it. With an error comes the AMQP channel on which the
+/// broker may still do it.
+async fn lock(
+    link: &Link,
+    owner: ShortString,
+) -> Result<Option<Channel>, (BusError, Option<Channel>)> {
+    let channel = link.channel().await.map_err(|error| (error, None))?;
     let declare = channel.queue_declare(
         owner,
         QueueDeclareOptions::exclusive(),
         FieldTable::default(),
     );
-    Ok(link.ask(if_free(declare)).await?.map(|_| channel))
+    match link.ask(if_free(declare)).await {
+        Ok(free) => Ok(free.map(|_| channel)),
+        Err(error @ BusError::Deadline(_)) => Err((error, Some(channel))),
+        Err(error) => Err((error, None)),
+    }
+}
+
+/// Takes back a lock whose declaration was not answered in time: the broker may make it any time later, and nobody would
+/// ever give the lane back. What is said on one AMQP channel is done in its order, so this comes after the declaration.
+/// Until it is known to be gone, this process does not try again: it would find the queue its own.
+async fn take_back(link: Arc<Link>, lane: Lane, owner: ShortString, channel: Channel) {
+    let delete = channel.queue_delete(owner, QueueDeleteOptions::default());
+    let answer = tokio::select! {
+        () = link.ended() => return,
+        answer = delete => answer,
+    };
+    match answer {
+        Ok(_) => tracing::debug!(%lane, "a lock that was answered late was taken back"),
+        // Somebody else has the lane: the refusal of the declaration has closed the AMQP channel.
+        Err(reason) if !channel.status().connected() => {
+            tracing::debug!(%lane, %reason, "a lock that was refused late");
+        }
+        Err(reason) => link.end(format!("the lock of lane {lane} is in doubt: {reason}")),
+    }
+    link.disown(&lane);
 }
 
 /// Proves the ownership until it ends, then gives the lane back.
@@ -314,7 +349,8 @@ async fn keep(hold: Arc<Hold>, proven: watch::Sender<Option<Instant>>, stop: Can
     proven.send_replace(None);
     if let Some(reason) = lost {
         hold.over.cancel();
-        tracing::warn!(lane = %hold.lane, reason, "lane lost");
+        // Who owns it tells it once, after the last effect.
+        tracing::debug!(lane = %hold.lane, reason, "lane lost");
     }
     if !hold.link.is_over()
         && let Err(reason) = hold.give_back().await

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use chrono::Utc;
 use futures::{StreamExt, stream, stream::BoxStream};
 use lapin::{
-    Consumer,
+    Channel, Consumer,
     message::Delivery,
-    options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
+    options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -82,7 +82,7 @@ async fn listen<T: Clone + Send + 'static>(
     missed: Missed,
     read: impl Fn(Delivery) -> T + Send + 'static,
 ) -> Result<BoxStream<'static, T>, BusError> {
-    let first = attach(&*lines.consuming()?, &sources).await?;
+    let first = attach(&lines, &lines.consuming()?, &sources).await?;
     let (heard, hearing) = broadcast::channel(IN_PROCESS);
     let stop = lines.stop().child_token();
     let guard = stop.clone().drop_guard();
@@ -135,7 +135,7 @@ async fn forward<T: Clone>(
             tokio::time::sleep(Backoff::SERVER.delay(attempt)).await;
             attempt += 1;
             let link = lines.consuming_soon().await;
-            match attach(&link, &sources).await {
+            match attach(&lines, &link, &sources).await {
                 Ok(consumer) => break consumer,
                 Err(reason) => tracing::debug!(%reason, "cannot listen yet"),
             }
@@ -144,8 +144,24 @@ async fn forward<T: Clone>(
 }
 
 /// Declares a private queue, lets everything in, and consumes it without acknowledgements.
-async fn attach(link: &Link, sources: &Sources) -> Result<Consumer, BusError> {
+async fn attach(lines: &Lines, link: &Arc<Link>, sources: &Sources) -> Result<Consumer, BusError> {
     let channel = link.channel().await?;
+    // A name of our own, since an answer that comes late names a queue to nobody.
+    let queue = lines.names().listener()?;
+    let attached = consume(link, &channel, &queue, sources).await;
+    if attached.is_err() {
+        // Behind a request that may still be answered; it would fill up until the connection ends.
+        tokio::spawn(remove(Arc::clone(link), channel, queue));
+    }
+    attached
+}
+
+async fn consume(
+    link: &Link,
+    channel: &Channel,
+    queue: &ShortString,
+    sources: &Sources,
+) -> Result<Consumer, BusError> {
     let mut bounds = FieldTable::default();
     bounds.insert("x-max-length".into(), IN_BROKER.into());
     bounds.insert(
@@ -153,12 +169,11 @@ async fn attach(link: &Link, sources: &Sources) -> Result<Consumer, BusError> {
         AMQPValue::LongString("drop-head".into()),
     );
     let private = QueueDeclareOptions::exclusive().auto_delete();
-    let queue = link
-        .ask(channel.queue_declare(ShortString::default(), private, bounds))
+    link.ask(channel.queue_declare(queue.clone(), private, bounds))
         .await?;
     for (exchange, key) in sources {
         let bind = channel.queue_bind(
-            queue.name().clone(),
+            queue.clone(),
             exchange.clone(),
             key.clone(),
             QueueBindOptions::default(),
@@ -171,10 +186,31 @@ async fn attach(link: &Link, sources: &Sources) -> Result<Consumer, BusError> {
         ..BasicConsumeOptions::default()
     };
     let consume = channel.basic_consume(
-        queue.name().clone(),
+        queue.clone(),
         ShortString::default(),
         options,
         FieldTable::default(),
     );
     link.ask(consume).await
+}
+
+/// Removes a queue on the AMQP channel that declared it, or on another when a refusal has closed that.
+async fn remove(link: Arc<Link>, channel: Channel, queue: ShortString) {
+    let channel = if channel.status().connected() {
+        Ok(channel)
+    } else {
+        link.channel().await
+    };
+    let Ok(channel) = channel else {
+        return;
+    };
+    let delete = channel.queue_delete(queue, QueueDeleteOptions::default());
+    tokio::select! {
+        () = link.ended() => {}
+        answer = delete => {
+            if let Err(reason) = answer {
+                tracing::debug!(%reason, "the queue of a listener stays until the connection ends");
+            }
+        }
+    }
 }

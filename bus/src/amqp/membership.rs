@@ -1,8 +1,9 @@
-//! Membership of a group: an idle consumer on the group's queue, renewed on every new connection.
+//! Membership of a group: an idle consumer on the group's queue, renewed on every new connection and when the queue is lost.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::{FutureExt, StreamExt};
 use lapin::{
     Channel,
     options::BasicConsumeOptions,
@@ -12,23 +13,21 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tributary_base::backoff::Backoff;
 
-use super::{
-    Lines,
-    claim::AmqpClaim,
-    link::Link,
-    topology::{PASSIVE, declare_members},
-};
+use super::{Lines, claim::AmqpClaim, link::Link, topology::meeting_place};
 use crate::{BusError, Claim, Group, Lane, Membership};
 
 /// The consumer of one connection; dropping it takes the member out of the count.
 struct Seat {
     link: Arc<Link>,
     channel: Channel,
+    queue: ShortString,
+    /// The member does not count there any more: the queue was deleted or its node died, or the others meet elsewhere.
+    gone: CancellationToken,
 }
 
 pub(super) struct AmqpMembership {
     lines: Arc<Lines>,
-    queue: ShortString,
+    group: Group,
     seat: watch::Receiver<Option<Arc<Seat>>>,
     stop: CancellationToken,
     /// A membership that is dropped without leaving ends as well.
@@ -38,26 +37,24 @@ pub(super) struct AmqpMembership {
 impl AmqpMembership {
     /// Joins and stays joined.
     pub(super) async fn join(lines: Arc<Lines>, group: &Group) -> Result<Self, BusError> {
-        let queue = lines.names().members(group)?;
-        declare_members(&*lines.for_declarations()?, queue.clone()).await?;
-        let first = sit(&lines, &queue).await?;
+        let first = sit(&lines, group).await?;
         let (seats, seat) = watch::channel(Some(Arc::new(first)));
         let stop = lines.stop().child_token();
-        tokio::spawn(stay(Arc::clone(&lines), queue.clone(), seats, stop.clone()));
+        tokio::spawn(stay(Arc::clone(&lines), group.clone(), seats, stop.clone()));
         Ok(Self {
             lines,
-            queue,
+            group: group.clone(),
             seat,
             _guard: stop.clone().drop_guard(),
             stop,
         })
     }
 
-    /// The connection through which this is a member right now.
-    fn link(&self) -> Result<Arc<Link>, BusError> {
+    /// The seat of a member right now.
+    fn seat(&self) -> Result<Arc<Seat>, BusError> {
         let seat = self.seat.borrow();
         match &*seat {
-            Some(seat) if !seat.link.is_over() => Ok(Arc::clone(&seat.link)),
+            Some(seat) if !seat.link.is_over() => Ok(Arc::clone(seat)),
             _ if self.stop.is_cancelled() => {
                 Err(BusError::Refused("the group was left".to_owned()))
             }
@@ -69,17 +66,21 @@ impl AmqpMembership {
 #[async_trait]
 impl Membership for AmqpMembership {
     async fn size(&self) -> Result<usize, BusError> {
-        let link = self.link()?;
-        let channel = link.channel().await?;
-        let question = channel.queue_declare(self.queue.clone(), PASSIVE, FieldTable::default());
-        let queue = link.ask(question).await?;
-        Ok(usize::try_from(queue.consumer_count())
-            .unwrap_or(usize::MAX)
-            .max(1))
+        if self.stop.is_cancelled() {
+            let link = self.lines.consuming()?;
+            let (_, count) = meeting_place(&link, self.lines.names(), &self.group).await?;
+            return Ok(usize::try_from(count).unwrap_or(usize::MAX));
+        }
+        let seat = self.seat()?;
+        let (queue, count) = meeting_place(&seat.link, self.lines.names(), &self.group).await?;
+        if queue != seat.queue {
+            seat.gone.cancel();
+        }
+        Ok(usize::try_from(count).unwrap_or(usize::MAX).max(1))
     }
 
     async fn claim(&self, lane: &Lane) -> Result<Option<Box<dyn Claim>>, BusError> {
-        let link = self.link()?;
+        let link = Arc::clone(&self.seat()?.link);
         // A task of its own, so that a caller who stops waiting leaves no lock behind.
         let claiming = AmqpClaim::claim(link, lane.clone(), Arc::clone(&self.lines));
         let claim = tokio::spawn(claiming)
@@ -96,10 +97,10 @@ impl Membership for AmqpMembership {
     }
 }
 
-/// Sits down again whenever the connection is a new one.
+/// Sits down again whenever the connection is a new one, or the seat is gone.
 async fn stay(
     lines: Arc<Lines>,
-    queue: ShortString,
+    group: Group,
     seats: watch::Sender<Option<Arc<Seat>>>,
     stop: CancellationToken,
 ) {
@@ -109,21 +110,27 @@ async fn stay(
         if let Some(seat) = current {
             tokio::select! {
                 () = stop.cancelled() => break stand_up(&seat, &seats).await,
-                () = seat.link.ended() => drop(seats.send_replace(None)),
+                () = seat.link.ended() => {
+                    attempt = 0;
+                    seats.send_replace(None);
+                }
+                () = seat.gone.cancelled() => seat.close().await,
             }
-            attempt = 0;
         }
         let again = async {
             tokio::time::sleep(Backoff::SERVER.delay(attempt)).await;
             lines.consuming_soon().await;
-            sit(&lines, &queue).await
+            sit(&lines, &group).await
         };
         tokio::select! {
             () = stop.cancelled() => break drop(seats.send_replace(None)),
             seat = again => match seat {
-                Ok(seat) => drop(seats.send_replace(Some(Arc::new(seat)))),
+                Ok(seat) => {
+                    attempt = 0;
+                    seats.send_replace(Some(Arc::new(seat)));
+                }
                 Err(reason) => {
-                    tracing::debug!(queue = queue.as_str(), %reason, "cannot join yet");
+                    tracing::debug!(%group, %reason, "cannot join yet");
                     attempt += 1;
                 }
             },
@@ -133,15 +140,22 @@ async fn stay(
 
 /// Leaves the count before anybody is told.
 async fn stand_up(seat: &Seat, seats: &watch::Sender<Option<Arc<Seat>>>) {
-    let close = seat.channel.close(200, "OK".into());
-    if let Err(reason) = seat.link.ask(close).await {
-        tracing::debug!(%reason, "left without goodbye");
-    }
+    seat.close().await;
     seats.send_replace(None);
 }
 
-async fn sit(lines: &Lines, queue: &ShortString) -> Result<Seat, BusError> {
+impl Seat {
+    async fn close(&self) {
+        let close = self.channel.close(200, "OK".into());
+        if let Err(reason) = self.link.ask(close).await {
+            tracing::debug!(%reason, "left without goodbye");
+        }
+    }
+}
+
+async fn sit(lines: &Lines, group: &Group) -> Result<Seat, BusError> {
     let link = lines.consuming()?;
+    let (queue, _) = meeting_place(&link, lines.names(), group).await?;
     let channel = link.channel().await?;
     let consumer = channel.basic_consume(
         queue.clone(),
@@ -149,8 +163,25 @@ async fn sit(lines: &Lines, queue: &ShortString) -> Result<Seat, BusError> {
         BasicConsumeOptions::default(),
         FieldTable::default(),
     );
-    let consumer = link.ask(consumer).await?;
-    // Nothing is ever published there. As a delegate the consumer needs no one to poll it.
-    consumer.set_delegate(|_| async {});
-    Ok(Seat { link, channel })
+    let mut consumer = match link.ask(consumer).await {
+        Ok(consumer) => consumer,
+        Err(error) => {
+            // Behind a request that may still be answered: it must not count twice.
+            drop(channel.close(200, "OK".into()).now_or_never());
+            return Err(error);
+        }
+    };
+    let gone = CancellationToken::new();
+    let watched = gone.clone().drop_guard();
+    // Nothing is ever published there: it ends when the consumer does.
+    tokio::spawn(async move {
+        while let Some(Ok(_)) = consumer.next().await {}
+        drop(watched);
+    });
+    Ok(Seat {
+        link,
+        channel,
+        queue,
+        gone,
+    })
 }

@@ -8,7 +8,8 @@
 //! | notices | exchange `live` (fanout) | a transient queue per listener |
 //! | attempts | queue `begun.<lane>` | records of messages handled alone, see `lane::proof` |
 //! | ownership | queue `owner.<lane>` | exclusive: it lives and dies with the owner's connection |
-//! | groups | queue `members.<group>` | one idle consumer per member |
+//! | listening | queue `listener.<id>` | exclusive, bounded |
+//! | groups | queues `group.<group>.<n>` | one idle consumer per member, on the first that can be used |
 
 use std::collections::BTreeSet;
 
@@ -54,6 +55,12 @@ impl Names {
         short(format!("{}live", self.prefix))
     }
 
+    /// A new name for the private queue of a listener.
+    pub(super) fn listener(&self) -> Result<ShortString, BusError> {
+        let id = uuid::Uuid::new_v4().simple();
+        short(format!("{}listener.{id}", self.prefix))
+    }
+
     pub(super) fn lane(&self, lane: &Lane) -> Result<ShortString, BusError> {
         short(format!("{}{lane}", self.prefix))
     }
@@ -66,8 +73,8 @@ impl Names {
         short(format!("{}begun.{lane}", self.prefix))
     }
 
-    pub(super) fn members(&self, group: &Group) -> Result<ShortString, BusError> {
-        short(format!("{}members.{group}", self.prefix))
+    pub(super) fn members(&self, group: &Group, spot: usize) -> Result<ShortString, BusError> {
+        short(format!("{}group.{group}.{spot}", self.prefix))
     }
 }
 
@@ -206,9 +213,38 @@ async fn unbind_others(
         .map(drop)
 }
 
-/// Declares the queue in which a group counts its members.
-pub(super) async fn declare_members(link: &Link, queue: ShortString) -> Result<(), BusError> {
-    ensure_quorum(link, queue, limitless()).await.map(drop)
+/// Places where a group can count its members. In a cluster a node that is down takes those with it that live there.
+const SPOTS: usize = 5;
+
+/// Finds the queue in which a group counts its members, and makes it if there is none: the same for all who look. Answers
+/// its place and how many consumers it has.
+///
+/// A classic queue: it forgets the consumers of a node that dies at once. A quorum queue goes on to count them until the node
+/// is back, or for ever. A classic queue cannot be used while its own node is down; then the next one is.
+pub(super) async fn meeting_place(
+    link: &Link,
+    names: &Names,
+    group: &Group,
+) -> Result<(ShortString, u32), BusError> {
+    for spot in 0..SPOTS {
+        let queue = names.members(group, spot)?;
+        for options in [PASSIVE, QueueDeclareOptions::durable()] {
+            let channel = link.channel().await?;
+            let question = channel.queue_declare(queue.clone(), options, classic());
+            if let Some(found) = link.ask(if_there(question)).await? {
+                return Ok((queue, found.consumer_count()));
+            }
+        }
+    }
+    let reason = format!("the nodes of all queues that count the members of {group} are down");
+    Err(BusError::Refused(reason))
+}
+
+fn classic() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    let kind = lapin::types::AMQPValue::LongString("classic".into());
+    arguments.insert("x-queue-type".into(), kind);
+    arguments
 }
 
 /// Declares the queue of records about messages that are handled alone.

@@ -340,3 +340,68 @@ async fn a_killed_broker_loses_and_reorders_nothing() -> Test {
     tokio::time::timeout(Duration::from_secs(120), taker).await???;
     Ok(())
 }
+
+/// The broker makes the lock after the claim has been given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_is_answered_late_strands_no_lane() -> Test {
+    let url = std::env::var("TEST_AMQP_URL")?;
+    let prefix = format!("test-{}.", uuid::Uuid::new_v4().simple());
+    let (network, near) = near(&url).await?;
+    let hasty = tributary_config::Bus {
+        connect_deadline: Duration::from_secs(1),
+        ..settings(&near)
+    };
+    let slow = AmqpBus::connect_with_prefix(&hasty, &prefix);
+    let other = AmqpBus::connect_with_prefix(&settings(&url), &prefix);
+    ready(&*slow).await;
+    ready(&*other).await;
+    declare(&*other, &LANE).await?;
+    publish(&*other, &LANE, 0..3).await?;
+    let member = slow.join(&Group::Router).await?;
+
+    network.hold(b"owner.");
+    let late = member.claim(&LANE).await;
+    assert!(
+        matches!(late, Err(BusError::Deadline(_))),
+        "{:?}",
+        late.err()
+    );
+    // The answer is still on its way: this process may not mistake it for that of another claim.
+    assert!(member.claim(&LANE).await?.is_none());
+    network.mend();
+    let mut owner = own(&*other, &LANE).await;
+    let mut intake = owner.claim.take(10).await?;
+    assert_eq!(numbers(&take(&mut *intake, 3).await?), [0, 1, 2]);
+    assert!(owner.claim.lease().is_fresh());
+    intake.close().await;
+    owner.claim.release().await?;
+    // It can be claimed by the first as well, on the connection that it had.
+    eventually("a claim", async || member.claim(&LANE).await.ok()?).await;
+    other.remove(&LANE).await?;
+    Ok(())
+}
+
+/// One lane's lock vanishes (an operator deletes its queue): that lane is lost, and no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_vanishes_is_the_loss_of_one_lane() -> Test {
+    const OTHER: Lane = Lane::Inbound(1);
+    let broker = Broker::start().await?;
+    let prefix = "test.";
+    let bus = AmqpBus::connect_with_prefix(&settings(&broker.url), prefix);
+    ready(&*bus).await;
+    declare(&*bus, &LANE).await?;
+    declare(&*bus, &OTHER).await?;
+    let (lost, kept) = (own(&*bus, &LANE).await, own(&*bus, &OTHER).await);
+    let (lease, other) = (lost.claim.lease(), kept.claim.lease());
+    let delete = format!(
+        "{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"{prefix}owner.{LANE}\">>)), \
+         rabbit_amqqueue:delete(Q, false, false, <<\"test\">>)."
+    );
+    broker.control(&["eval", &delete]).await?;
+    soon("it is lost", lease.lost()).await;
+    // The next owner finds it free, on the same connection.
+    drop(own(&*bus, &LANE).await);
+    assert!(other.is_fresh(), "the other lane was lost with it");
+    kept.claim.release().await?;
+    Ok(())
+}

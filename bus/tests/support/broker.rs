@@ -104,6 +104,71 @@ impl Drop for Broker {
     }
 }
 
+/// Three brokers that form a cluster; they are killed with the value.
+#[allow(dead_code, reason = "for the tests of a cluster")]
+pub struct Cluster {
+    folder: TempDir,
+    /// Of each node.
+    pub urls: Vec<String>,
+}
+
+#[allow(dead_code, reason = "for the tests of a cluster")]
+impl Cluster {
+    /// Starts the three; takes about twenty seconds.
+    ///
+    /// # Errors
+    /// They do not start.
+    pub async fn start() -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("tributary-cluster-")
+            .tempdir()?;
+        let mut cluster = Self {
+            folder,
+            urls: Vec::new(),
+        };
+        run(cluster.command("start", "rabbitmq-cluster", "")).await?;
+        for node in 0..3 {
+            let env = cluster
+                .folder
+                .path()
+                .join(format!("rabbitmq/{}/env", node + 1));
+            let env = std::fs::read_to_string(env)?;
+            let url = env
+                .lines()
+                .find_map(|line| line.strip_prefix("TEST_AMQP_URL="))
+                .ok_or("no URL in the env of a node")?;
+            cluster.urls.push(url.to_owned());
+        }
+        Ok(cluster)
+    }
+
+    /// `start`, `stop`, `kill`, `freeze` or `thaw` one of the nodes 0 to 2.
+    ///
+    /// # Errors
+    /// It fails.
+    pub async fn node(&self, verb: &str, node: usize) -> Result<()> {
+        run(self.command(verb, "rabbitmq", &format!("/{}", node + 1))).await
+    }
+
+    fn command(&self, verb: &str, kind: &str, below: &str) -> Command {
+        let mut command = Command::new(script());
+        let folder = self.folder.path().join("rabbitmq");
+        command
+            .args([verb, kind])
+            .arg(format!("{}{below}", folder.display()));
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let mut sweep = Command::new(script());
+        sweep.arg("sweep").arg(self.folder.path());
+        // Nobody waits for the answer: the folder goes next.
+        drop(sweep.stdin(Stdio::null()).output());
+    }
+}
+
 /// `tests/servers`, or where `TEST_SERVERS` says.
 fn script() -> PathBuf {
     std::env::var_os("TEST_SERVERS").map_or_else(

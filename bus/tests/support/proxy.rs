@@ -19,6 +19,8 @@ enum Weather {
     /// New connections break as well.
     Cut,
     Frozen,
+    /// What holds these bytes waits, and all behind it.
+    Holding(&'static [u8]),
 }
 
 /// A proxy on a port of its own.
@@ -52,6 +54,12 @@ impl Proxy {
     /// Lets nothing through, and tells nobody.
     pub fn freeze(&self) {
         self.weather.send_replace(Weather::Frozen);
+    }
+
+    /// Holds back what contains these bytes, and all that comes behind it on the same connection.
+    #[allow(dead_code, reason = "not every test needs it")]
+    pub fn hold(&self, bytes: &'static [u8]) {
+        self.weather.send_replace(Weather::Holding(bytes));
     }
 
     pub fn mend(&self) {
@@ -115,7 +123,14 @@ async fn pump(
         if length == 0 {
             return to.shutdown().await;
         }
-        drop(weather.wait_for(|now| *now != Weather::Frozen).await);
+        let passes = |now: &Weather| match now {
+            Weather::Fine | Weather::Cut => true,
+            Weather::Frozen => false,
+            Weather::Holding(bytes) => !buffer[..length]
+                .windows(bytes.len())
+                .any(|window| window == *bytes),
+        };
+        drop(weather.wait_for(passes).await);
         to.write_all(&buffer[..length]).await?;
     }
 }
