@@ -44,6 +44,12 @@ pub trait Connector: Send + Sync + 'static {
         })
     }
 
+    /// Whether an action leads to a provider call at all. What leads to none takes no place and no turn.
+    fn calls_for(&self, action: &Action) -> bool {
+        let _ = action;
+        true
+    }
+
     /// What must never be readable in the channel log: tokens, passwords.
     fn secrets(&self) -> Vec<String> {
         Vec::new()
@@ -304,6 +310,10 @@ pub enum SendError {
     /// Nothing was accepted; try again.
     #[error("unavailable: {reason}")]
     Unavailable { reason: String },
+    /// Something of our own that the call needs is not there right now (media behind a link that does not answer).
+    /// Nothing was sent, and it says nothing about the provider; only this recipient waits.
+    #[error("not ready: {reason}")]
+    NotReady { reason: String },
     /// It may have arrived: timeout after the request left, connection lost before the answer.
     #[error("uncertain: {reason}")]
     Uncertain { reason: String },

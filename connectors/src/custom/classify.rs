@@ -25,6 +25,23 @@ pub(super) fn classify(outcome: &Outcome) -> Option<SendError> {
     }
 }
 
+/// The same for an action: a system that does not know it refuses this one call, and nothing is wrong with its address.
+pub(super) fn classify_action(outcome: &Outcome) -> Option<SendError> {
+    if let Outcome::Answered(answered) = outcome
+        && let status @ (404 | 405 | 501) = answered.status.as_u16()
+        && !matches!(
+            answered.answer.code.as_deref(),
+            Some("recipient" | "content")
+        )
+    {
+        return Some(SendError::Rejected {
+            code: status.to_string(),
+            reason: "the system does not know this kind of delivery".to_owned(),
+        });
+    }
+    classify(outcome)
+}
+
 fn refused(answered: &Answered) -> Option<SendError> {
     let answer = &answered.answer;
     let status = answered.status.as_u16();
@@ -99,16 +116,20 @@ mod tests {
     }
 
     fn shown(outcome: &Outcome) -> String {
-        match classify(outcome) {
-            None => "taken".to_owned(),
-            Some(SendError::Rejected { code, .. }) => format!("rejected {code}"),
-            Some(SendError::Unreachable { code, .. }) => format!("unreachable {code}"),
-            Some(SendError::RateLimited { retry_after, scope }) => {
+        classify(outcome).map_or_else(|| "taken".to_owned(), name)
+    }
+
+    fn name(error: SendError) -> String {
+        match error {
+            SendError::Rejected { code, .. } => format!("rejected {code}"),
+            SendError::Unreachable { code, .. } => format!("unreachable {code}"),
+            SendError::RateLimited { retry_after, scope } => {
                 format!("{scope:?} waits {retry_after:?}")
             }
-            Some(SendError::Unavailable { .. }) => "unavailable".to_owned(),
-            Some(SendError::Uncertain { .. }) => "uncertain".to_owned(),
-            Some(SendError::Misconfigured { .. }) => "misconfigured".to_owned(),
+            SendError::Unavailable { .. } => "unavailable".to_owned(),
+            SendError::NotReady { .. } => "not ready".to_owned(),
+            SendError::Uncertain { .. } => "uncertain".to_owned(),
+            SendError::Misconfigured { .. } => "misconfigured".to_owned(),
         }
     }
 
@@ -153,6 +174,26 @@ mod tests {
         assert_eq!(shown(&Outcome::Forbidden), "misconfigured");
         assert_eq!(shown(&Outcome::NotSent("x".to_owned())), "unavailable");
         assert_eq!(shown(&Outcome::Lost("x".to_owned())), "uncertain");
+    }
+
+    #[test]
+    fn an_action_that_the_system_does_not_know_is_refused_alone() {
+        for (status, body, expected) in [
+            (404, "", "rejected 404"),
+            (405, "", "rejected 405"),
+            (501, "", "rejected 501"),
+            (404, r#"{"code":"recipient"}"#, "unreachable recipient"),
+            (401, "", "misconfigured"),
+            (410, "", "misconfigured"),
+            (500, "", "uncertain"),
+            (200, "", "taken"),
+        ] {
+            let found = match classify_action(&answered(status, None, body)) {
+                None => "taken".to_owned(),
+                Some(error) => name(error),
+            };
+            assert_eq!(found, expected, "{status} {body}");
+        }
     }
 
     /// The reason of an account's health goes into logs and events.

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tributary_bus::{ChannelId, message::Content};
 
 use super::{
-    classify::classify,
+    classify::{classify, classify_action},
     client::{Client, Outcome},
     inbound::is_id,
     wire::{Delivery, EditedPart, What},
@@ -35,7 +35,7 @@ pub(super) async fn act(
 ) -> Result<(), SendError> {
     let delivery = of_action(channel, action, context)?;
     let outcome = client.post(&delivery, context.deadline, &context.log).await;
-    classify(&outcome).map_or(Ok(()), Err)
+    classify_action(&outcome).map_or(Ok(()), Err)
 }
 
 /// What is posted for a part.

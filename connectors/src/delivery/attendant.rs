@@ -9,7 +9,7 @@ use tributary_base::backoff::Backoff;
 use tributary_bus::{Attendant, Handler, Lane, Lease, Policy};
 use tributary_config::Settings;
 
-use super::{DeliveryHandler, advice};
+use super::{DeliveryHandler, health::advice};
 use crate::{
     Account, Accounts, ChannelLog, Ledger, ReceiveError,
     health::{HealthReport, Source},

@@ -11,7 +11,7 @@ use tributary_bus::{
 
 use super::{
     Act, DeliveryHandler, OfChannel, fresh,
-    outcome::{Hold, Verdict},
+    outcome::{Call, Hold, Verdict},
     pause,
     report::Refused,
 };
@@ -118,14 +118,14 @@ impl DeliveryHandler {
     ) -> Result<Result<(), Failure>, Outcome> {
         let (message_id, to, seq) = delivery.about();
         let pace = self.account.connector.pace();
+        let ticket = self.admitted(to).await?;
         let turn = self.turns.take(pace, to, Priority::Reply, work.attempt);
         let _turn = turn.await?;
-        let ticket = self.admitted(to).await?;
         fresh(lease)?;
         let context = self.context(message_id, to, seq, work.envelope.id.to_string());
         let call = self.account.connector.act(action, &context);
         // It may be repeated, so nothing about it is left to a person.
-        match self.call(ticket, to, Hold::No, call).await {
+        match self.call(ticket, to, (Call::Change, Hold::No), call).await {
             Ok(()) => Ok(Ok(())),
             Err(Verdict::Failed(failure)) => Ok(Err(failure)),
             Err(Verdict::Again { outcome, .. }) => Err(outcome),

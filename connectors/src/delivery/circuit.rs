@@ -1,10 +1,18 @@
 //! The circuit of an account: open while its provider is out of order.
 //!
-//! Several failures in a row without a success open it; it takes more of them while all are of one recipient, and may be
-//! about what is sent there. Nothing is sent until a wait that grows from time to time is over. Then one delivery tries;
-//! when the provider answers it, the others follow a few at a time, and the circuit is closed once they have got through.
+//! It opens on evidence about the account: several failures in a row, of any recipients, without a
+//! success in between. A recipient that fails while another one was served meanwhile has troubles
+//! of its own: it waits alone, and its failures say nothing about the account until it is served
+//! again. While the circuit is open, recipients whose last call failed wait for a time that grows
+//! from opening to opening. One that has not failed may try much sooner, one at a time: if it is
+//! served, the circuit closes. So recipients that the provider chokes on hold up nobody else,
+//! however many they are, and a provider that is really down gets few calls.
+//!
+//! After the first success calls follow a few at a time, and the circuit is closed once they have
+//! got through.
 
 use std::{
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -13,63 +21,146 @@ use tokio::{sync::Notify, time::timeout};
 use tributary_base::backoff::Backoff;
 use tributary_bus::Address;
 
+#[cfg(test)]
+mod tests;
+
 /// Failures in a row that open it.
 const FAILURES: u32 = 5;
 /// The same when they are all of one recipient and may be about what is sent to them.
 const FAILURES_OF_ONE: u32 = 10;
+/// Refusals of the account in a row that open it while it has served somebody lately; otherwise one
+/// is enough.
+const REFUSALS: u32 = 3;
+const WORKED_LATELY: Duration = Duration::from_secs(60);
+/// Failures in a row that open it again while calls follow a few at a time.
+const FAILURES_AGAIN: u32 = 2;
+/// A recipient with this many failures in a row, while others are served, is reported.
+const LASTING: u32 = 5;
+/// For so long after its last failure.
+pub(super) const SHOWN: Duration = Duration::from_secs(600);
+/// No probe follows another one faster.
+const FLOOR: Duration = Duration::from_millis(300);
+/// How long a recipient that has not failed waits for its probe: from the first to the longest.
+const FRESH_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_FRESH_WAIT: Duration = Duration::from_secs(5);
+/// How long an account waits for a person before it tries again by itself.
+pub(super) const REFUSED_WAIT: Duration = Duration::from_secs(60);
 /// How long a delivery waits in place while others try.
 const WAIT_IN_PLACE: Duration = Duration::from_millis(1200);
 /// How soon it asks again after that.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Recipients that fail are forgotten beyond this many, those that failed longest ago first.
+const REMEMBERED: usize = 10_000;
 
 /// How a provider call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// The provider answered, whatever it said.
+    /// The provider answered: it served this recipient, or refused this one call.
     Answered,
+    /// The provider answered that it does not serve this account.
+    Refused,
     /// Surely not reached.
     NotReached,
     /// No answer, or one that says that it is out of order; what is sent may be the cause.
     NoAnswer,
+    /// It failed for a reason that has nothing to do with the provider.
+    Ours,
 }
 
-/// What a failed call means for the account.
+/// What a failed call means for its recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outage {
-    /// Only its recipient waits.
+    /// Nobody knows better yet: it tries again by itself.
     No,
-    /// The account waits for this long.
-    Pause(Duration),
-    /// It waits as well, but another recipient is to try next: this one has tried in vain again and again.
-    OthersFirst(Duration),
+    /// Others were served since it failed first: it tries again by itself.
+    Alone,
+    /// The account is not served: it waits for this long, and that counts as no try.
+    Wait(Duration),
+}
+
+/// How the account is served, as far as calls have shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Condition {
+    Served,
+    /// So many recipients fail again and again while others are served; the last reason.
+    SomeFail {
+        recipients: usize,
+        reason: String,
+    },
+    /// Nobody is served, for this reason.
+    Down {
+        reason: String,
+    },
+    /// The provider refuses the account, for this reason.
+    Refused {
+        reason: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Closed,
     Open {
+        /// When one of those that failed may try.
         until: Instant,
+        /// When one that has not failed may try.
+        fresh: Instant,
     },
-    /// One delivery tries.
-    Probing,
     /// So many at once.
     Recovering {
         width: usize,
     },
 }
 
+/// A recipient whose last call failed.
+#[derive(Debug)]
+struct Failing {
+    /// In a row.
+    failures: u32,
+    /// The number of its first failure among all failures of the account.
+    first: u64,
+    /// For reasons that have nothing to do with the provider.
+    ours: bool,
+    reason: String,
+    at: Instant,
+}
+
+/// Whether the recipient's last call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Fresh,
+    Failing,
+}
+
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// Failures in a row.
+    /// Failures since the last success, but for those of recipients that fail alone.
     failures: u32,
-    /// One of those whose deliveries failed, and whether there is another.
+    /// Whether these are of more than one recipient; of one of them.
     failed: Option<(Address, bool)>,
-    /// Who tried last.
-    prober: Option<Address>,
+    failing: HashMap<Address, Failing>,
+    /// All failures ever.
+    count: u64,
+    /// How many of them had happened when the latest call began that was served.
+    served: u64,
     /// Openings since it was closed.
     openings: u32,
-    in_flight: usize,
+    /// Why it was opened last.
+    cause: Option<(End, String)>,
+    /// Probes of recipients that had not failed, in a row without a success.
+    fresh_probes: u32,
+    /// When a call was served last.
+    served_at: Option<Instant>,
+    /// Calls under way to recipients of each standing, and which of them probe.
+    fresh_calls: Calls,
+    failing_calls: Calls,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    under_way: usize,
+    probing: bool,
 }
 
 /// See the module.
@@ -84,8 +175,72 @@ pub(super) struct Circuit {
 /// The right to make one call. Dropping it without [`Ticket::end`] says nothing about the provider.
 pub(super) struct Ticket<'a> {
     circuit: &'a Circuit,
+    standing: Standing,
+    /// It was let through an open circuit.
     probe: bool,
-    ended: bool,
+    /// Failures when it began.
+    began: u64,
+}
+
+impl State {
+    /// Whether somebody else was served by a call that began after this recipient had failed.
+    fn fails_alone(&self, to: &Address) -> bool {
+        (self.failing.get(to)).is_some_and(|failing| !failing.ours && failing.first <= self.served)
+    }
+
+    fn calls(&mut self, standing: Standing) -> &mut Calls {
+        match standing {
+            Standing::Fresh => &mut self.fresh_calls,
+            Standing::Failing => &mut self.failing_calls,
+        }
+    }
+
+    fn note(&mut self, to: &Address, end: End, reason: &str, now: Instant) {
+        self.count += 1;
+        if self.failing.len() >= REMEMBERED && !self.failing.contains_key(to) {
+            let oldest = self.failing.iter().min_by_key(|(_, failing)| failing.at);
+            if let Some(oldest) = oldest.map(|(address, _)| address.clone()) {
+                self.failing.remove(&oldest);
+            }
+        }
+        let count = self.count;
+        let failing = self.failing.entry(to.clone()).or_insert(Failing {
+            failures: 0,
+            first: count,
+            ours: true,
+            reason: String::new(),
+            at: now,
+        });
+        if failing.ours && end != End::Ours {
+            failing.ours = false;
+            (failing.failures, failing.first) = (0, count);
+        }
+        failing.failures = failing.failures.saturating_add(1);
+        reason.clone_into(&mut failing.reason);
+        failing.at = now;
+    }
+
+    /// Counts a failure that may be about the account; whether that is enough to open the circuit.
+    fn is_enough(&mut self, to: &Address, end: End, now: Instant) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        self.failed = match self.failed.take() {
+            None => Some((to.clone(), false)),
+            Some((first, more)) => {
+                let more = more || first != *to;
+                Some((first, more))
+            }
+        };
+        let several = self.failed.as_ref().is_some_and(|(_, more)| *more);
+        let lately = (self.served_at).is_some_and(|at| now < at + WORKED_LATELY);
+        let enough = match (end, self.phase) {
+            (End::Refused, _) if lately => REFUSALS,
+            (End::Refused, _) => 1,
+            (_, Phase::Recovering { .. }) => FAILURES_AGAIN,
+            (End::NoAnswer, _) if !several => FAILURES_OF_ONE,
+            _ => FAILURES,
+        };
+        self.failures >= enough
+    }
 }
 
 impl Circuit {
@@ -95,9 +250,15 @@ impl Circuit {
                 phase: Phase::Closed,
                 failures: 0,
                 failed: None,
-                prober: None,
+                failing: HashMap::new(),
+                count: 0,
+                served: 0,
                 openings: 0,
-                in_flight: 0,
+                cause: None,
+                fresh_probes: 0,
+                served_at: None,
+                fresh_calls: Calls::default(),
+                failing_calls: Calls::default(),
             }),
             changed: Notify::new(),
             backoff,
@@ -114,10 +275,38 @@ impl Circuit {
         self.state().phase == Phase::Closed
     }
 
+    /// How the account is served.
+    pub(super) fn condition(&self, now: Instant) -> Condition {
+        let state = self.state();
+        if let (Phase::Open { .. }, Some((end, reason))) = (state.phase, &state.cause) {
+            let reason = reason.clone();
+            return match end {
+                End::Refused => Condition::Refused { reason },
+                End::Answered | End::NotReached | End::NoAnswer | End::Ours => {
+                    Condition::Down { reason }
+                }
+            };
+        }
+        let lasting = || {
+            (state.failing.values())
+                .filter(|failing| failing.failures >= LASTING && !failing.ours)
+                .filter(|failing| failing.first <= state.served)
+                // Its messages may have been given up since.
+                .filter(|failing| now < failing.at + SHOWN)
+        };
+        match lasting().max_by_key(|failing| failing.at) {
+            None => Condition::Served,
+            Some(last) => Condition::SomeFail {
+                recipients: lasting().count(),
+                reason: last.reason.clone(),
+            },
+        }
+    }
+
     /// Lets a call through, waiting a moment for others to try.
     ///
     /// # Errors
-    /// The account waits for this long.
+    /// The recipient waits for this long.
     pub(super) async fn admit(&self, to: &Address) -> Result<Ticket<'_>, Duration> {
         let waiting = async {
             loop {
@@ -137,105 +326,155 @@ impl Circuit {
     /// `Err(None)`: wait for a change.
     fn try_admit(&self, to: &Address, now: Instant) -> Result<Ticket<'_>, Option<Duration>> {
         let mut state = self.state();
-        let probe = match state.phase {
-            Phase::Closed => false,
-            Phase::Open { until } if now < until => return Err(Some(until - now)),
-            Phase::Open { .. } => {
-                state.phase = Phase::Probing;
-                true
-            }
-            Phase::Recovering { width } if state.in_flight < width => false,
-            Phase::Probing | Phase::Recovering { .. } => return Err(None),
+        let standing = match state.failing.contains_key(to) {
+            true => Standing::Failing,
+            false => Standing::Fresh,
         };
-        if probe {
-            let again = state.prober.as_ref() == Some(to);
-            state.prober = Some(to.clone());
-            if !again {
-                state.failed = None;
+        let calls = state.calls(standing);
+        let (under_way, probing) = (calls.under_way, calls.probing);
+        // Those that fail take long, as a rule: they never get all the places.
+        let half = (self.width / 2).max(1);
+        let places = match (state.phase, standing) {
+            (Phase::Open { until, .. }, Standing::Failing) if now < until => {
+                return Err(Some(until - now));
             }
+            (Phase::Open { fresh, .. }, Standing::Fresh) if now < fresh => {
+                return Err(Some(fresh - now));
+            }
+            (Phase::Open { .. }, _) if probing => 0,
+            (Phase::Open { .. }, _) | (Phase::Closed, Standing::Fresh) => usize::MAX,
+            (Phase::Closed, Standing::Failing) => half,
+            (Phase::Recovering { width }, Standing::Fresh) => width,
+            (Phase::Recovering { width }, Standing::Failing) => width.min(half),
+        };
+        if under_way >= places {
+            return Err(match standing {
+                Standing::Fresh => None,
+                // It does not even wait in a place that others could have.
+                Standing::Failing => Some(ASK_AGAIN),
+            });
         }
-        state.in_flight += 1;
+        let probe = matches!(state.phase, Phase::Open { .. });
+        let began = state.count;
+        let calls = state.calls(standing);
+        calls.under_way += 1;
+        calls.probing |= probe;
         Ok(Ticket {
             circuit: self,
+            standing,
             probe,
-            ended: false,
+            began,
         })
     }
 
-    fn answered(&self, probe: bool) {
+    fn answered(&self, to: &Address, ticket: &Ticket<'_>, now: Instant) {
         let mut state = self.state();
+        state.failing.remove(to);
         state.failures = 0;
         state.failed = None;
+        state.fresh_probes = 0;
+        state.served = state.served.max(ticket.began);
+        state.served_at = Some(now);
         state.phase = match state.phase {
-            Phase::Probing if probe => Phase::Recovering { width: 1 },
+            Phase::Open { .. } if ticket.probe => Phase::Recovering { width: 1 },
+            // Of a call that began before; who tries next decides.
+            Phase::Open { .. } => state.phase,
             // Each answer lets one more go: twice as many at every round.
             Phase::Recovering { width } if width < self.width => {
                 Phase::Recovering { width: width + 1 }
             }
             Phase::Recovering { .. } | Phase::Closed => {
                 state.openings = 0;
-                state.prober = None;
+                state.cause = None;
                 Phase::Closed
             }
-            // Of a call that began before; who tries next decides.
-            Phase::Open { .. } | Phase::Probing => state.phase,
         };
-        drop(state);
-        self.changed.notify_waiters();
     }
 
-    fn failed(&self, to: &Address, end: End, probe: bool, now: Instant) -> Outage {
+    fn failed(
+        &self,
+        to: &Address,
+        (end, reason): (End, &str),
+        ticket: &Ticket<'_>,
+        now: Instant,
+    ) -> Outage {
         let mut state = self.state();
-        state.failures = state.failures.saturating_add(1);
-        state.failed = match state.failed.take() {
-            None => Some((to.clone(), false)),
-            Some((first, more)) => {
-                let more = more || first != *to;
-                Some((first, more))
+        let alone = state.fails_alone(to);
+        state.note(to, end, reason, now);
+        match (state.phase, ticket.standing) {
+            // One more that is not served; the others still wait for theirs.
+            (Phase::Open { until, .. }, Standing::Fresh) if ticket.probe => {
+                state.fresh_probes = state.fresh_probes.saturating_add(1);
+                let fresh = now + fresh_wait(state.fresh_probes);
+                state.phase = Phase::Open { until, fresh };
+                Outage::Wait(until.saturating_duration_since(now).max(FLOOR))
             }
-        };
-        let several = state.failed.as_ref().is_some_and(|(_, more)| *more);
-        let enough = if several || end == End::NotReached {
-            FAILURES
-        } else {
-            FAILURES_OF_ONE
-        };
-        let outage = match state.phase {
-            Phase::Open { until } => Outage::Pause(until.saturating_duration_since(now)),
-            Phase::Closed if state.failures < enough => Outage::No,
-            Phase::Probing if !probe => Outage::No,
-            Phase::Closed | Phase::Probing | Phase::Recovering { .. } => {
-                state.openings = state.openings.saturating_add(1);
+            (Phase::Open { fresh, .. }, Standing::Failing) if ticket.probe => {
+                let wait = self.open(&mut state, (end, reason), now);
+                let until = now + wait;
+                state.phase = Phase::Open { until, fresh };
+                Outage::Wait(wait)
+            }
+            (Phase::Open { until, .. }, _) if !alone => {
+                Outage::Wait(until.saturating_duration_since(now).max(FLOOR))
+            }
+            (Phase::Closed | Phase::Recovering { .. }, _)
+                if !alone && state.is_enough(to, end, now) =>
+            {
+                Outage::Wait(self.open(&mut state, (end, reason), now))
+            }
+            _ if alone => Outage::Alone,
+            _ => Outage::No,
+        }
+    }
+
+    /// Opens it; answers for how long.
+    fn open(&self, state: &mut State, (end, reason): (End, &str), now: Instant) -> Duration {
+        state.openings = state.openings.saturating_add(1);
+        state.cause = Some((end, reason.to_owned()));
+        let wait = match end {
+            End::Refused => REFUSED_WAIT,
+            End::Answered | End::NotReached | End::NoAnswer | End::Ours => {
                 // Not less than half, so that it is a pause at all.
                 let limit = self.backoff.limit(state.openings);
-                let wait = limit / 2 + self.backoff.delay(state.openings) / 2;
-                let wait = wait.min(limit);
-                state.phase = Phase::Open { until: now + wait };
-                let in_vain = probe && end == End::NoAnswer && state.openings > 2 && !several;
-                if in_vain {
-                    Outage::OthersFirst(wait)
-                } else {
-                    Outage::Pause(wait)
-                }
+                (limit / 2 + self.backoff.delay(state.openings) / 2).min(limit)
             }
         };
-        drop(state);
-        self.changed.notify_waiters();
-        outage
+        let wait = wait.max(FLOOR);
+        let fresh = fresh_wait(state.openings).min(wait / 2).max(FLOOR);
+        state.phase = Phase::Open {
+            until: now + wait,
+            fresh: now + fresh,
+        };
+        wait
     }
 }
 
+/// How long the next recipient that has not failed waits for its probe.
+fn fresh_wait(before: u32) -> Duration {
+    let doublings = before.saturating_sub(1).min(8);
+    (FRESH_WAIT * (1 << doublings)).min(LONGEST_FRESH_WAIT)
+}
+
 impl Ticket<'_> {
-    /// Says how the call ended; answers what that means for the account.
-    pub(super) fn end(mut self, to: &Address, end: End) -> Outage {
-        self.ended = true;
+    /// Says how the call ended, and why where it failed; answers what that means for its recipient.
+    pub(super) fn end(self, to: &Address, end: End, reason: &str) -> Outage {
+        self.end_at(to, end, reason, Instant::now())
+    }
+
+    fn end_at(self, to: &Address, end: End, reason: &str, now: Instant) -> Outage {
         match end {
             End::Answered => {
-                self.circuit.answered(self.probe);
+                self.circuit.answered(to, &self, now);
                 Outage::No
             }
-            End::NotReached | End::NoAnswer => {
-                self.circuit.failed(to, end, self.probe, Instant::now())
+            // It takes a place like any other that fails, and says nothing about anybody else.
+            End::Ours => {
+                self.circuit.state().note(to, end, reason, now);
+                Outage::No
+            }
+            End::Refused | End::NotReached | End::NoAnswer => {
+                self.circuit.failed(to, (end, reason), &self, now)
             }
         }
     }
@@ -244,176 +483,12 @@ impl Ticket<'_> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut state = self.circuit.state();
-        state.in_flight = state.in_flight.saturating_sub(1);
-        if self.probe && !self.ended && state.phase == Phase::Probing {
-            // It did not try after all.
-            state.phase = Phase::Open {
-                until: Instant::now(),
-            };
+        let calls = state.calls(self.standing);
+        calls.under_way = calls.under_way.saturating_sub(1);
+        if self.probe {
+            calls.probing = false;
         }
         drop(state);
         self.circuit.changed.notify_waiters();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn circuit() -> Circuit {
-        let backoff = Backoff {
-            base: Duration::from_secs(8),
-            cap: Duration::from_secs(32),
-        };
-        Circuit::new(backoff, 4)
-    }
-
-    fn to(name: &str) -> Address {
-        Address::from(name)
-    }
-
-    fn admitted(circuit: &Circuit) -> Ticket<'_> {
-        circuit
-            .try_admit(&to("probe"), Instant::now())
-            .unwrap_or_else(|wait| panic!("not let through: {wait:?}"))
-    }
-
-    fn fail(circuit: &Circuit, name: &str, end: End) -> Outage {
-        let ticket = circuit
-            .try_admit(&to(name), Instant::now())
-            .unwrap_or_else(|wait| panic!("not let through: {wait:?}"));
-        ticket.end(&to(name), end)
-    }
-
-    fn let_time_pass(circuit: &Circuit) {
-        let mut state = circuit.state();
-        if let Phase::Open { .. } = state.phase {
-            state.phase = Phase::Open {
-                until: Instant::now(),
-            };
-        }
-    }
-
-    #[test]
-    fn failures_of_several_recipients_open_it() {
-        let circuit = circuit();
-        for name in ["1", "2", "1", "2"] {
-            assert_eq!(fail(&circuit, name, End::NoAnswer), Outage::No);
-        }
-        let Outage::Pause(wait) = fail(&circuit, "3", End::NoAnswer) else {
-            panic!("still closed");
-        };
-        assert!(wait >= Duration::from_secs(4) && wait <= Duration::from_secs(8));
-        let refused = circuit.try_admit(&to("1"), Instant::now()).err().flatten();
-        assert!(refused.is_some_and(|left| left <= wait));
-    }
-
-    #[test]
-    fn an_answer_in_between_keeps_it_closed() {
-        let circuit = circuit();
-        for _ in 0..9 {
-            for name in ["1", "2", "3", "4"] {
-                assert_eq!(fail(&circuit, name, End::NotReached), Outage::No);
-            }
-            admitted(&circuit).end(&to("5"), End::Answered);
-        }
-        assert!(circuit.is_closed());
-    }
-
-    #[test]
-    fn one_recipient_alone_is_doubted_longer() {
-        let circuit = circuit();
-        for _ in 0..9 {
-            assert_eq!(fail(&circuit, "1", End::NoAnswer), Outage::No);
-        }
-        assert!(matches!(
-            fail(&circuit, "1", End::NoAnswer),
-            Outage::Pause(_)
-        ));
-        let unreached = self::circuit();
-        for _ in 0..4 {
-            assert_eq!(fail(&unreached, "1", End::NotReached), Outage::No);
-        }
-        assert!(matches!(
-            fail(&unreached, "1", End::NotReached),
-            Outage::Pause(_)
-        ));
-    }
-
-    #[test]
-    fn one_tries_and_the_others_follow_a_few_at_a_time() {
-        let circuit = circuit();
-        for name in ["1", "2", "3", "4", "5"] {
-            fail(&circuit, name, End::NotReached);
-        }
-        let_time_pass(&circuit);
-        let probe = admitted(&circuit);
-        let beside = circuit.try_admit(&to("2"), Instant::now());
-        assert!(matches!(beside, Err(None)), "one at a time");
-        probe.end(&to("1"), End::Answered);
-        let mut most = 0;
-        for round in 1..=4 {
-            let mut tickets = Vec::new();
-            while let Ok(ticket) = circuit.try_admit(&to("2"), Instant::now()) {
-                tickets.push(ticket);
-                if circuit.is_closed() {
-                    break;
-                }
-            }
-            if !circuit.is_closed() {
-                assert!(tickets.len() > most && tickets.len() <= 1 << round);
-                most = tickets.len();
-            }
-            for ticket in tickets {
-                ticket.end(&to("2"), End::Answered);
-            }
-        }
-        assert!(circuit.is_closed());
-    }
-
-    #[test]
-    fn a_failure_while_recovering_opens_it_for_longer() {
-        let circuit = circuit();
-        for name in ["1", "2", "3", "4", "5"] {
-            fail(&circuit, name, End::NotReached);
-        }
-        let mut waits = Vec::new();
-        for _ in 0..4 {
-            let_time_pass(&circuit);
-            let Outage::Pause(wait) = fail(&circuit, "1", End::NotReached) else {
-                panic!("still not open");
-            };
-            waits.push(wait.as_secs());
-        }
-        assert!(waits[0] >= 8 && waits[1] >= 16, "{waits:?}");
-        assert!(waits.iter().all(|wait| *wait <= 32), "{waits:?}");
-    }
-
-    #[test]
-    fn a_message_that_fails_for_ever_makes_room_for_others() {
-        let circuit = circuit();
-        for _ in 0..10 {
-            fail(&circuit, "poison", End::NoAnswer);
-        }
-        let mut last = Outage::No;
-        for _ in 0..3 {
-            let_time_pass(&circuit);
-            last = fail(&circuit, "poison", End::NoAnswer);
-        }
-        assert!(matches!(last, Outage::OthersFirst(_)), "{last:?}");
-        let_time_pass(&circuit);
-        admitted(&circuit).end(&to("2"), End::Answered);
-        assert!(circuit.try_admit(&to("3"), Instant::now()).is_ok());
-    }
-
-    #[test]
-    fn a_probe_that_did_not_try_leaves_the_turn_to_another() {
-        let circuit = circuit();
-        for name in ["1", "2", "3", "4", "5"] {
-            fail(&circuit, name, End::NotReached);
-        }
-        let_time_pass(&circuit);
-        drop(admitted(&circuit));
-        assert!(circuit.try_admit(&to("2"), Instant::now()).is_ok());
     }
 }

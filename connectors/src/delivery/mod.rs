@@ -4,6 +4,7 @@ mod attendant;
 mod change;
 mod circuit;
 mod dead;
+mod health;
 mod outcome;
 mod presence;
 mod report;
@@ -29,17 +30,14 @@ use tributary_bus::{
     Payload, Work,
     message::{
         DeliveryDelete, DeliveryEdit, DeliveryReact, DeliveryRead, DeliverySend, DeliveryTyping,
-        HealthState, Inbound,
+        Inbound,
     },
 };
 use tributary_config::Settings;
 
-use crate::{
-    Account, ChannelLog, Ledger, SendContext, SendError,
-    health::{HealthReport, Source},
-};
-use circuit::{Circuit, Ticket};
-use outcome::{Circumstances, Hold, Verdict};
+use crate::{Account, ChannelLog, Ledger, SendContext, SendError, media::Punctual};
+use circuit::{Circuit, End, Ticket};
+use outcome::{Call, Circumstances, Hold, Verdict};
 use turns::Turns;
 
 pub use attendant::ConnectorAttendant;
@@ -208,17 +206,20 @@ impl DeliveryHandler {
             reply_to: None,
             idempotency_key: key,
             deadline: self.send_deadline,
-            media: Arc::clone(&self.account.media.access),
+            media: Punctual::new(&self.account.media.access, self.send_deadline),
             log: self.log.of(&self.account, message_id),
         }
     }
 
     /// Waits until the circuit lets a call through.
     async fn admitted(&self, to: &Address) -> Result<Ticket<'_>, Outcome> {
-        self.circuit.admit(to).await.map_err(|wait| Outcome::Pause {
-            after: Some(wait),
-            reason: "the provider is out of order".to_owned(),
-        })
+        self.circuit
+            .admit(to)
+            .await
+            .map_err(|after| Outcome::Defer {
+                after,
+                reason: "the provider does not serve the account or the recipient".to_owned(),
+            })
     }
 
     /// A provider call under its deadline, whatever the connector does; what it says about the account is noted.
@@ -226,7 +227,7 @@ impl DeliveryHandler {
         &self,
         ticket: Ticket<'_>,
         to: &Address,
-        hold: Hold,
+        (kind, hold): (Call, Hold),
         call: impl Future<Output = Result<T, SendError>> + Send,
     ) -> Result<T, Verdict> {
         let started = Instant::now();
@@ -240,8 +241,8 @@ impl DeliveryHandler {
             .record(started.elapsed().as_secs_f64());
         let error = match result {
             Ok(value) => {
-                ticket.end(to, circuit::End::Answered);
-                self.healthy().await;
+                ticket.end(to, End::Answered, "");
+                self.observe(End::Answered).await;
                 return Ok(value);
             }
             Err(error) => error,
@@ -253,29 +254,15 @@ impl DeliveryHandler {
         {
             self.turns.hold(to, *scope, *wait);
         }
-        let outage = ticket.end(to, outcome::end(&error));
-        self.note(&error, outage).await;
-        Err(outcome::judge(&error, Circumstances { hold, outage }))
-    }
-
-    async fn healthy(&self) {
-        let sink = &self.account.sink;
-        sink.note(Source::Sending, HealthReport::ok()).await;
-    }
-
-    async fn note(&self, error: &SendError, outage: circuit::Outage) {
-        let Some(state) = outcome::health(error, outage) else {
-            return;
+        let end = outcome::end(&error);
+        let outage = ticket.end(to, end, &error.to_string());
+        self.observe(end).await;
+        let circumstances = Circumstances {
+            hold,
+            outage,
+            call: kind,
         };
-        let reason = error.to_string();
-        let report = match state {
-            HealthState::Misconfigured => {
-                HealthReport::misconfigured(reason, advice(&self.account.channel.id))
-            }
-            HealthState::Down => HealthReport::down(reason, None),
-            HealthState::Starting | HealthState::Ok | HealthState::Degraded => HealthReport::ok(),
-        };
-        self.account.sink.note(Source::Sending, report).await;
+        Err(outcome::judge(&error, circumstances))
     }
 
     /// Publishes what became of a delivery; only then it is done.
@@ -298,13 +285,6 @@ impl Drop for DeliveryHandler {
     fn drop(&mut self) {
         self.account.sink.health.end();
     }
-}
-
-/// What a person is asked to do about an account that the provider refuses.
-fn advice(channel: &str) -> String {
-    format!(
-        "check channels.{channel} in the config (token, addresses), and the account's permissions and billing at the provider"
-    )
 }
 
 fn pause(reason: String) -> Outcome {

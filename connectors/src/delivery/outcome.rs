@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use tributary_bus::{
     Outcome,
-    message::{Failure, FailureCode, HealthState},
+    message::{Failure, FailureCode},
 };
 
-use super::circuit::{End, Outage};
+use super::circuit::{End, Outage, REFUSED_WAIT};
 use crate::{SendError, ledger::Ending};
-
-/// How long an account waits for a person, before it tries again by itself.
-const MISCONFIGURED_WAIT: Duration = Duration::from_secs(60);
 
 /// What follows from a call that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +30,16 @@ pub(super) struct Circumstances {
     pub hold: Hold,
     /// What the failure means for the account.
     pub outage: Outage,
+    pub call: Call,
+}
+
+/// What a call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    /// Sends a part.
+    Send,
+    /// Changes what is in the channel.
+    Change,
 }
 
 /// Whether an uncertain send is left to a person.
@@ -62,11 +69,23 @@ pub(super) fn judge(error: &SendError, circumstances: Circumstances) -> Verdict 
             after: *retry_after,
             reason,
         }),
-        SendError::Unavailable { .. } => again(later(reason, circumstances.outage)),
-        SendError::Misconfigured { .. } => again(Outcome::Pause {
-            after: Some(MISCONFIGURED_WAIT),
+        SendError::Unavailable { .. } => again(later(None, reason, circumstances.outage)),
+        SendError::NotReady { .. } => again(Outcome::Retry {
+            after: None,
             reason,
         }),
+        // The provider serves the account, but not this call: it knows no such call.
+        SendError::Misconfigured { .. }
+            if circumstances.call == Call::Change && circumstances.outage == Outage::Alone =>
+        {
+            Verdict::Failed(Failure {
+                code: FailureCode::Rejected,
+                reason,
+            })
+        }
+        SendError::Misconfigured { .. } => {
+            again(later(Some(REFUSED_WAIT), reason, circumstances.outage))
+        }
         SendError::Uncertain { .. } if circumstances.hold == Hold::Yes => {
             Verdict::Failed(Failure {
                 code: FailureCode::Uncertain,
@@ -75,7 +94,7 @@ pub(super) fn judge(error: &SendError, circumstances: Circumstances) -> Verdict 
         }
         SendError::Uncertain { .. } => Verdict::Again {
             ending: Ending::Uncertain,
-            outcome: later(reason, circumstances.outage),
+            outcome: later(None, reason, circumstances.outage),
         },
     }
 }
@@ -85,31 +104,23 @@ pub(super) fn end(error: &SendError) -> End {
     match error {
         SendError::Rejected { .. }
         | SendError::Unreachable { .. }
-        | SendError::RateLimited { .. }
-        | SendError::Misconfigured { .. } => End::Answered,
+        | SendError::RateLimited { .. } => End::Answered,
+        SendError::Misconfigured { .. } => End::Refused,
+        SendError::NotReady { .. } => End::Ours,
         SendError::Unavailable { .. } => End::NotReached,
         SendError::Uncertain { .. } => End::NoAnswer,
     }
 }
 
-/// What an error tells about the account; `None`: nothing yet.
-pub(super) fn health(error: &SendError, outage: Outage) -> Option<HealthState> {
-    match error {
-        SendError::Rejected { .. }
-        | SendError::Unreachable { .. }
-        | SendError::RateLimited { .. } => Some(HealthState::Ok),
-        SendError::Misconfigured { .. } => Some(HealthState::Misconfigured),
-        SendError::Unavailable { .. } | SendError::Uncertain { .. } => {
-            (outage != Outage::No).then_some(HealthState::Down)
-        }
-    }
-}
-
+/// With the provider's code, once.
 fn failed(code: FailureCode, detail: &str, reason: &str) -> Verdict {
-    Verdict::Failed(Failure {
-        code,
-        reason: format!("{reason} ({detail})"),
-    })
+    let told = format!("({detail})");
+    let reason = if reason.ends_with(&told) {
+        reason.to_owned()
+    } else {
+        format!("{reason} {told}")
+    };
+    Verdict::Failed(Failure { code, reason })
 }
 
 fn again(outcome: Outcome) -> Verdict {
@@ -119,22 +130,11 @@ fn again(outcome: Outcome) -> Verdict {
     }
 }
 
-/// The recipient waits; in an outage everybody does.
-fn later(reason: String, outage: Outage) -> Outcome {
+/// The recipient waits for its own next try, or, while the account is not served, for that of the account.
+fn later(after: Option<Duration>, reason: String, outage: Outage) -> Outcome {
     match outage {
-        Outage::No => Outcome::Retry {
-            after: None,
-            reason,
-        },
-        Outage::Pause(wait) => Outcome::Pause {
-            after: Some(wait),
-            reason,
-        },
-        // The circuit makes the others wait; this recipient is not the first to try after that.
-        Outage::OthersFirst(wait) => Outcome::Retry {
-            after: Some(wait),
-            reason,
-        },
+        Outage::No | Outage::Alone => Outcome::Retry { after, reason },
+        Outage::Wait(after) => Outcome::Defer { after, reason },
     }
 }
 
@@ -144,13 +144,35 @@ mod tests {
     use crate::Scope;
 
     fn outcome(error: &SendError, hold: Hold, outage: Outage) -> String {
-        match judge(error, Circumstances { hold, outage }) {
+        let call = Call::Send;
+        match judge(error, Circumstances { hold, outage, call }) {
             Verdict::Failed(failure) => format!("failed {:?}: {}", failure.code, failure.reason),
             Verdict::Again { ending, outcome } => match outcome {
                 Outcome::Retry { after, .. } => format!("{ending:?} retry {after:?}"),
+                Outcome::Defer { after, .. } => format!("{ending:?} defer {after:?}"),
                 Outcome::Pause { after, .. } => format!("{ending:?} pause {after:?}"),
                 other => format!("{other:?}"),
             },
+        }
+    }
+
+    #[test]
+    fn a_change_that_the_provider_does_not_know_is_refused_alone() {
+        let error = SendError::Misconfigured {
+            reason: "not found (404)".to_owned(),
+        };
+        for (call, outage, refused) in [
+            (Call::Change, Outage::Alone, true),
+            (Call::Change, Outage::No, false),
+            (Call::Send, Outage::Alone, false),
+        ] {
+            let hold = Hold::No;
+            let verdict = judge(&error, Circumstances { hold, outage, call });
+            assert_eq!(
+                matches!(verdict, Verdict::Failed(_)),
+                refused,
+                "{call:?} {outage:?}"
+            );
         }
     }
 
@@ -177,9 +199,15 @@ mod tests {
         let uncertain = SendError::Uncertain {
             reason: reason.clone(),
         };
-        let misconfigured = SendError::Misconfigured { reason };
-        let nine = Duration::from_secs(9);
-        let (open, poison) = (Outage::Pause(nine), Outage::OthersFirst(nine));
+        let misconfigured = SendError::Misconfigured {
+            reason: reason.clone(),
+        };
+        let coded = SendError::Rejected {
+            code: "400".to_owned(),
+            reason: "chat is full (400)".to_owned(),
+        };
+        let not_ready = SendError::NotReady { reason };
+        let open = Outage::Wait(Duration::from_secs(9));
         for (error, hold, outage, expected) in [
             (
                 &rejected,
@@ -206,16 +234,23 @@ mod tests {
                 "Waiting pause Some(7s)",
             ),
             (&unavailable, Hold::Yes, Outage::No, "Waiting retry None"),
-            (&unavailable, Hold::No, open, "Waiting pause Some(9s)"),
+            (&unavailable, Hold::No, open, "Waiting defer 9s"),
+            (&not_ready, Hold::Yes, Outage::No, "Waiting retry None"),
             (
                 &misconfigured,
                 Hold::No,
                 Outage::No,
-                "Waiting pause Some(60s)",
+                "Waiting retry Some(60s)",
             ),
+            (&misconfigured, Hold::No, open, "Waiting defer 9s"),
             (&uncertain, Hold::No, Outage::No, "Uncertain retry None"),
-            (&uncertain, Hold::No, open, "Uncertain pause Some(9s)"),
-            (&uncertain, Hold::No, poison, "Uncertain retry Some(9s)"),
+            (&uncertain, Hold::No, open, "Uncertain defer 9s"),
+            (
+                &coded,
+                Hold::No,
+                Outage::No,
+                "failed Rejected: chat is full (400)",
+            ),
             (
                 &uncertain,
                 Hold::Yes,

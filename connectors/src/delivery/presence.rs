@@ -9,11 +9,8 @@ use tributary_bus::{
     message::{DeliveryRead, DeliveryTyping, Priority},
 };
 
-use super::{
-    Act, DeliveryHandler, fresh,
-    outcome::{Hold, Verdict},
-};
-use crate::{Action, CallLog, SendContext, Support};
+use super::{Act, DeliveryHandler, SEND_GRACE, fresh};
+use crate::{Action, CallLog, SendContext, SendError, Support};
 
 /// Typing calls of an account at once; a further one is left out.
 pub(super) const AT_ONCE: usize = 4;
@@ -21,6 +18,9 @@ pub(super) const AT_ONCE: usize = 4;
 const STALE: Duration = Duration::from_secs(10);
 /// How long a typing call may take.
 const DEADLINE: Duration = Duration::from_secs(3);
+
+/// How long a sign that we have read waits where nobody knows better.
+const LATER: Duration = Duration::from_secs(5);
 
 impl DeliveryHandler {
     /// Shows that somebody writes: at once or not at all.
@@ -54,8 +54,8 @@ impl DeliveryHandler {
         Ok(())
     }
 
-    /// Tells the channel what we have read. Tried again like a message, but no message waits for it, and when it is
-    /// refused for good nobody misses it.
+    /// Tells the channel what we have read. Tried again, but no message waits for it, neither on the lane nor at the
+    /// account's circuit; when it is refused, nobody misses it.
     pub(super) async fn mark_read(
         &self,
         work: &Work,
@@ -63,30 +63,59 @@ impl DeliveryHandler {
         lease: &Lease,
     ) -> Result<(), Outcome> {
         let delivery: DeliveryRead = self.read(&work.envelope)?;
-        let able = self.account.connector.capabilities().read == Support::Yes;
-        if !able || matches!(act, Act::GiveUp(_)) {
-            return Ok(());
-        }
-        let to = &delivery.to;
-        let pace = self.account.connector.pace();
-        let _turn = self
-            .turns
-            .take(pace, to, Priority::Reply, work.attempt)
-            .await?;
-        let ticket = self.admitted(to).await?;
-        fresh(lease)?;
         let action = Action::Read {
             provider_id: delivery.provider_id.clone(),
         };
+        let connector = &self.account.connector;
+        let wanted = matches!(act, Act::Go)
+            && connector.capabilities().read == Support::Yes
+            && connector.calls_for(&action);
+        if !wanted {
+            return Ok(());
+        }
+        let to = &delivery.to;
+        if !self.circuit.is_closed() {
+            return Err(defer(
+                None,
+                "the provider does not serve the account".to_owned(),
+            ));
+        }
+        let turn = self
+            .turns
+            .take(connector.pace(), to, Priority::Reply, work.attempt);
+        let _turn = turn.await.map_err(alone)?;
+        fresh(lease)?;
         let context = self.sign(work, to, delivery.seq, self.send_deadline);
-        let call = self.account.connector.act(&action, &context);
-        match self.call(ticket, to, Hold::No, call).await {
-            Ok(()) => Ok(()),
-            Err(Verdict::Failed(failure)) => {
-                self.left_out(&failure.reason);
+        let call = connector.act(&action, &context);
+        let error = match timeout(self.send_deadline + SEND_GRACE, call).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => SendError::Uncertain {
+                reason: "no answer in time".to_owned(),
+            },
+        };
+        if let SendError::RateLimited {
+            retry_after: Some(wait),
+            scope,
+        } = &error
+        {
+            self.turns.hold(to, *scope, *wait);
+        }
+        let reason = error.to_string();
+        match error {
+            SendError::Rejected { .. }
+            | SendError::Unreachable { .. }
+            | SendError::Misconfigured { .. } => {
+                self.left_out(&reason);
                 Ok(())
             }
-            Err(Verdict::Again { outcome, .. }) => Err(outcome),
+            SendError::RateLimited { retry_after, .. } => Err(defer(retry_after, reason)),
+            SendError::Unavailable { .. }
+            | SendError::NotReady { .. }
+            | SendError::Uncertain { .. } => Err(Outcome::Retry {
+                after: None,
+                reason,
+            }),
         }
     }
 
@@ -109,5 +138,22 @@ impl DeliveryHandler {
     fn left_out(&self, reason: &str) {
         let channel_id = &self.account.channel.id;
         debug!(channel_id, reason, "sign of our presence not shown");
+    }
+}
+
+fn defer(after: Option<Duration>, reason: String) -> Outcome {
+    Outcome::Defer {
+        after: after.unwrap_or(LATER),
+        reason,
+    }
+}
+
+/// A sign waits by itself, whatever the account waits for.
+fn alone(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Pause { after, reason } => defer(after, reason),
+        Outcome::Done | Outcome::Retry { .. } | Outcome::Defer { .. } | Outcome::Dead { .. } => {
+            outcome
+        }
     }
 }

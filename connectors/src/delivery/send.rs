@@ -15,7 +15,7 @@ use super::{
     Act, DeliveryHandler,
     circuit::Ticket,
     fresh,
-    outcome::{Hold, Verdict},
+    outcome::{Call, Hold, Verdict},
     pause,
     report::{Report, progress_events},
     turns::Turn,
@@ -110,8 +110,9 @@ impl DeliveryHandler {
         let mut turn = None;
         let ticket = match sending.act {
             Act::Go => {
+                let ticket = self.admitted(&sending.delivery.to).await?;
                 turn = Some(self.take_turn(sending).await?);
-                Ok(self.admitted(&sending.delivery.to).await?)
+                Ok(ticket)
             }
             Act::GiveUp(reason) => Err(reason),
         };
@@ -189,7 +190,10 @@ impl DeliveryHandler {
             OnUnknown::Repeat | OnUnknown::Resend => Hold::No,
         };
         let call = self.account.connector.send(part, &context);
-        match self.call(ticket, &delivery.to, hold, call).await {
+        match self
+            .call(ticket, &delivery.to, (Call::Send, hold), call)
+            .await
+        {
             Ok(receipt) => self.conclude(tried, Ok(receipt.provider_id), lease).await,
             Err(Verdict::Failed(failure)) => self.conclude(tried, Err(failure), lease).await,
             Err(Verdict::Again { ending, outcome }) => {

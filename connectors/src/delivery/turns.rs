@@ -23,6 +23,8 @@ const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 /// Bulk that makes room comes back after a wait that doubles up to this. Each time counts as a try, so it is long
 /// enough that the tries outlast a campaign.
 const LONGEST_YIELD: Duration = Duration::from_secs(120);
+/// Shorter waits that the provider asks for are part of sending fast.
+const NOTICED: Duration = Duration::from_secs(5);
 /// Slots that are taken away at most when a bucket is emptied.
 const DRAIN: usize = 10_000;
 /// Recipients that were asked to wait are forgotten beyond this many, the earliest first to be free.
@@ -43,6 +45,15 @@ pub(super) struct Turns {
     bulk: AtomicUsize,
     /// Bulk deliveries at once, at most.
     bulk_limit: usize,
+}
+
+/// Somebody waits since the provider asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standstill {
+    /// How many; `None`: the whole account.
+    pub recipients: Option<usize>,
+    /// The longest.
+    pub wait: Duration,
 }
 
 /// A place that is given back.
@@ -95,6 +106,24 @@ impl Turns {
                 }
             }
         }
+    }
+
+    /// What the provider asked to wait for, if it is long enough to be noticed.
+    pub(super) fn standstill(&self, now: Instant) -> Option<Standstill> {
+        let holds = self.holds();
+        let left = |until: &Instant| {
+            let left = until.saturating_duration_since(now);
+            (left >= NOTICED).then_some(left)
+        };
+        if let Some(wait) = holds.account.as_ref().and_then(left) {
+            let recipients = None;
+            return Some(Standstill { recipients, wait });
+        }
+        let waits = || holds.recipients.values().filter_map(left);
+        Some(Standstill {
+            wait: waits().max()?,
+            recipients: Some(waits().count()),
+        })
     }
 
     /// Whether something that is not worth waiting for may go now.

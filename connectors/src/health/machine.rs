@@ -89,6 +89,19 @@ impl Machine {
         another
     }
 
+    /// Who reported something that is over by now.
+    pub(super) fn over(&self, now: DateTime<Utc>) -> Vec<Source> {
+        Source::ALL
+            .into_iter()
+            .filter(|source| {
+                let report = self.reports[*source as usize].as_ref();
+                report
+                    .and_then(|report| report.until)
+                    .is_some_and(|until| until <= now)
+            })
+            .collect()
+    }
+
     /// All reports together.
     fn judge(&self) -> HealthReport {
         let [sending, session, channel] = &self.reports;
@@ -305,6 +318,17 @@ mod tests {
         for (second, state, expected) in script {
             assert_eq!(step(&mut machine, second, state), expected, "at {second}");
         }
+    }
+
+    #[test]
+    fn what_ends_by_itself_is_over_when_it_ends() {
+        let mut machine = Machine::new(at(0));
+        machine.feed(Session, report(Ok), at(1));
+        let limited = HealthReport::degraded("limited", None).until(at(60));
+        machine.feed(Sending, limited, at(2));
+        assert_eq!(machine.view.state, Degraded);
+        assert_eq!(machine.over(at(59)), []);
+        assert_eq!(machine.over(at(60)), [Sending]);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct HealthReport {
     pub(crate) reason: String,
     /// For a person: what to do about it.
     pub(crate) action: Option<String>,
+    /// When it ends by itself.
+    pub(crate) until: Option<DateTime<Utc>>,
 }
 
 impl HealthReport {
@@ -54,6 +56,16 @@ impl HealthReport {
             state,
             reason,
             action,
+            until: None,
+        }
+    }
+
+    /// The same, which ends by itself: nobody has to say that it is over.
+    #[must_use]
+    pub(crate) fn until(self, until: DateTime<Utc>) -> Self {
+        Self {
+            until: Some(until),
+            ..self
         }
     }
 }
@@ -67,6 +79,10 @@ pub(crate) enum Source {
     Session,
     /// The channel's own reports.
     Channel,
+}
+
+impl Source {
+    const ALL: [Self; 3] = [Self::Sending, Self::Session, Self::Channel];
 }
 
 /// The health of one account in one process; published by the worker that owns its lane.
@@ -188,6 +204,10 @@ impl InboundSink {
 
     /// Publishes the state if it is to be told; what fails is told the next time that anybody asks.
     pub(crate) async fn tell_health(&self) {
+        let over = self.health.machine().over(now());
+        for source in over {
+            self.health.feed(source, HealthReport::ok());
+        }
         loop {
             let Some(view) = self.health.machine().news(now()) else {
                 return;

@@ -3,6 +3,7 @@
 mod access;
 mod fetch;
 mod link;
+mod punctual;
 mod queue;
 mod shelf;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use url::Url;
 pub(crate) use access::{AccountMedia, Outbound, remove_url_handles};
 pub(crate) use fetch::{FetchPolicy, Fetcher};
 pub(crate) use link::LinkReader;
+pub(crate) use punctual::Punctual;
 pub use queue::FetchQueue;
 pub(crate) use queue::remove_unreleased;
 pub use shelf::MediaShelf;

@@ -6,9 +6,6 @@ use std::time::Duration;
 use super::client::{CallError, Refusal};
 use crate::{Scope, SendError};
 
-/// A 429 up to this long concerns one chat; a longer one is taken as the bot's.
-const CHAT_PAUSE: Duration = Duration::from_secs(3);
-
 /// What to do about a call that was refused or lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Class {
@@ -27,12 +24,10 @@ pub(super) enum Class {
     Migrated(i64),
 }
 
-/// How long to wait for a file that Telegram cannot read right now: 5 to 60 s.
-const FILE_PAUSE: Duration = Duration::from_secs(10);
-
 /// `description` contains (in lower case) -> the recipient, for ever. What a chat only forbids (voice messages, a closed
-/// topic) is not here: the contact is not gone for it.
-const UNREACHABLE: [&str; 14] = [
+/// topic), or only for now (the 24 hours after the person's last message are over: BUSINESS_PEER_USAGE_MISSING), is not
+/// here: the contact is not gone for it.
+const UNREACHABLE: [&str; 13] = [
     "chat not found",
     "peer_id_invalid",
     "private chat not found",
@@ -46,7 +41,6 @@ const UNREACHABLE: [&str; 14] = [
     "business connection not found",
     "business_connection_invalid",
     "business_peer_invalid",
-    "business_peer_usage_missing",
 ];
 
 /// A handle that this bot cannot use, or not for this kind of file.
@@ -69,7 +63,7 @@ pub(super) fn classify(error: &CallError) -> Class {
         }),
         CallError::Refused(refusal) => refused(refusal),
         // The sender has an answer of its own to it.
-        CallError::Unread(error) => Class::Failed(SendError::Unavailable {
+        CallError::Unread(error) => Class::Failed(SendError::NotReady {
             reason: error.to_string(),
         }),
     }
@@ -80,6 +74,10 @@ fn refused(refusal: &Refusal) -> Class {
     let reason = refusal.to_string();
     if let Some(chat) = refusal.migrate_to_chat_id {
         return Class::Migrated(chat);
+    }
+    if refusal.code == 404 && refusal.description.contains("method not found") {
+        // An older Bot API server: it refuses this one call, and nothing else.
+        return Class::Failed(SendError::Rejected { code, reason });
     }
     Class::Failed(match refusal.code {
         // 404 without a chat or message that was not found: the token or the server is wrong.
@@ -93,13 +91,13 @@ fn refused(refusal: &Refusal) -> Class {
     })
 }
 
+/// Telegram does not say whom a limit concerns: the chat it was said about, until another one is limited as well
+/// (`Memory::limit`). Groups are asked to wait for long (https://core.telegram.org/bots/faq#my-bot-is-hitting-limits).
 fn rate_limited(refusal: &Refusal) -> SendError {
-    let retry_after = refusal.retry_after.map(Duration::from_secs);
-    let scope = match retry_after {
-        Some(wait) if wait > CHAT_PAUSE => Scope::Account,
-        Some(_) | None => Scope::Recipient,
-    };
-    SendError::RateLimited { retry_after, scope }
+    SendError::RateLimited {
+        retry_after: refusal.retry_after.map(Duration::from_secs),
+        scope: Scope::Recipient,
+    }
 }
 
 fn bad_request(refusal: &Refusal) -> Class {
@@ -121,10 +119,7 @@ fn bad_request(refusal: &Refusal) -> Class {
     }
     if says("file is temporarily unavailable") {
         // It is the file's trouble and not the account's: only this chat waits.
-        return Class::Failed(SendError::RateLimited {
-            retry_after: Some(FILE_PAUSE),
-            scope: Scope::Recipient,
-        });
+        return Class::Failed(SendError::NotReady { reason });
     }
     if BAD_HANDLE.into_iter().any(says) {
         return Class::BadHandle;
@@ -157,6 +152,7 @@ mod tests {
                 return format!("limited {retry_after:?} {scope:?}");
             }
             Class::Failed(SendError::Unavailable { .. }) => "unavailable",
+            Class::Failed(SendError::NotReady { .. }) => "not ready",
             Class::Failed(SendError::Uncertain { .. }) => "uncertain",
             Class::Failed(SendError::Misconfigured { .. }) => "misconfigured",
             Class::Unchanged => "unchanged",
@@ -173,6 +169,7 @@ mod tests {
     const TABLE: &[(u16, &[&str], &str)] = &[
         (401, &["Unauthorized"], "misconfigured"),
         (404, &["Not Found", ""], "misconfigured"),
+        (404, &["Not Found: method not found"], "rejected"),
         (421, &["Misdirected Request"], "misconfigured"),
         (
             409,
@@ -262,6 +259,7 @@ mod tests {
                 "Bad Request: not enough rights to send text messages to the chat",
                 "Bad Request: TOPIC_CLOSED",
                 "Bad Request: query is too old and response timeout expired or query ID is invalid",
+                "Bad Request: BUSINESS_PEER_USAGE_MISSING",
                 "Bad Request: something new",
             ],
             "rejected",
@@ -269,7 +267,7 @@ mod tests {
         (
             400,
             &["Bad Request: file is temporarily unavailable"],
-            "limited Some(10s) Recipient",
+            "not ready",
         ),
         (413, &["Request Entity Too Large", ""], "rejected"),
         (
@@ -305,7 +303,7 @@ mod tests {
             name(&classify(&CallError::Refused(refusal)))
         };
         assert_eq!(limited(2), "limited Some(2s) Recipient");
-        assert_eq!(limited(7), "limited Some(7s) Account");
+        assert_eq!(limited(2282), "limited Some(2282s) Recipient");
         let refusal = Refusal {
             code: 400,
             description: "Bad Request: group chat was upgraded to a supergroup chat".to_owned(),

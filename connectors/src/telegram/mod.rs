@@ -148,6 +148,10 @@ impl Connector for Telegram {
         outbound::act(&self.sender(context), action).await
     }
 
+    fn calls_for(&self, action: &Action) -> bool {
+        outbound::calls_for(action)
+    }
+
     fn secrets(&self) -> Vec<String> {
         let webhook = self.secrets.iter().map(Secret::expose);
         let all = std::iter::once(self.client.token()).chain(webhook);

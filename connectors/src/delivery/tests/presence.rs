@@ -4,14 +4,14 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use serde_json::Map;
 use tributary_bus::{
-    Address, ChannelId, ConversationId, Envelope, EventId, Handler, OrganizationId, Outcome,
-    Payload,
-    message::{DeliveryRead, DeliveryTyping},
+    Address, Bus, ChannelId, ConversationId, Envelope, EventId, Handler, Lane, OrganizationId,
+    Outcome, Payload,
+    message::{DeliveryRead, DeliveryTyping, Status},
 };
 
 use super::{
     changes::able,
-    text, unavailable,
+    text, unavailable, uncertain,
     world::{World, lock, work},
 };
 use crate::{Action, Scope, SendError};
@@ -111,6 +111,42 @@ async fn read_is_tried_again_and_not_missed() {
     }]);
     assert_eq!(world.handle(&read(), 1).await, Outcome::Done);
     assert_eq!(world.actions().len(), 3);
+}
+
+/// A system that does not know the call, or falls over it, is not out of order for that.
+#[tokio::test]
+async fn read_tells_nothing_about_the_account() {
+    let mut world = able().await;
+    world.answers([SendError::Misconfigured {
+        reason: "the system answers 404".to_owned(),
+    }]);
+    assert_eq!(world.handle(&read(), 1).await, Outcome::Done);
+    world.answers((0..20).map(|_| uncertain()));
+    for attempt in 1..=20 {
+        let outcome = world.handle(&read(), attempt).await;
+        assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
+    }
+    assert!(world.bus.depth(&Lane::Inbound(0)).await.expect("a depth") == 0);
+    assert_eq!(world.handle(&text("hello"), 1).await, Outcome::Done);
+    assert_eq!(world.status().await.status, Status::Sent);
+    // Whatever the account waits for, only the sign itself is put off.
+    world.answers([SendError::RateLimited {
+        retry_after: Some(Duration::from_secs(60)),
+        scope: Scope::Account,
+    }]);
+    for attempt in 1..3 {
+        let outcome = world.handle(&read(), attempt).await;
+        assert!(matches!(outcome, Outcome::Defer { .. }), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_leads_to_no_call_takes_no_slot() {
+    let world = able().await;
+    world.provider.no_calls.store(true, Ordering::SeqCst);
+    *lock(&world.provider.account) = Some(0);
+    assert_eq!(world.handle(&read(), 1).await, Outcome::Done);
+    assert!(world.actions().is_empty());
 }
 
 #[tokio::test]

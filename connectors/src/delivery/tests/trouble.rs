@@ -8,10 +8,10 @@ use tributary_bus::{
 };
 
 use super::{
-    delivery, envelope, text, unavailable, uncertain,
+    delivery, envelope, unavailable, uncertain,
     world::{World, lock},
 };
-use crate::{Scope, SendError};
+use crate::{Scope, SendError, testing::PATIENCE};
 
 fn to(recipient: &str) -> Envelope {
     addressed(recipient, Priority::Reply)
@@ -96,22 +96,19 @@ async fn bulk_waits_while_replies_wait() {
 }
 
 #[tokio::test]
-async fn an_outage_pauses_the_account_and_one_goes_first() {
+async fn an_outage_holds_everybody_back_and_one_goes_first() {
     let mut world = World::new().await;
     world.answers((0..5).map(|_| unavailable()));
     let mut outcomes = Vec::new();
     for recipient in ["1", "2", "3", "4", "5"] {
         outcomes.push(world.handle(&to(recipient), 1).await);
     }
-    let paused = |outcome: &&Outcome| matches!(outcome, Outcome::Pause { after: Some(_), .. });
-    assert_eq!(outcomes.iter().filter(paused).count(), 1, "{outcomes:?}");
-    assert!(outcomes.last().as_ref().is_some_and(paused));
-    // The circuit is open: nothing leaves.
+    let deferred = |outcome: &&Outcome| matches!(outcome, Outcome::Defer { .. });
+    assert_eq!(outcomes.iter().filter(deferred).count(), 1, "{outcomes:?}");
+    assert!(outcomes.last().as_ref().is_some_and(deferred));
+    // The circuit is open: nothing leaves, and nobody's tries are used up.
     let refused = world.handle(&to("6"), 1).await;
-    assert!(
-        matches!(refused, Outcome::Pause { after: Some(_), .. }),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Outcome::Defer { .. }), "{refused:?}");
     assert_eq!(world.calls(), 5);
     assert_eq!(world.finish_patiently(&to("6")).await, Outcome::Done);
     assert_eq!(health(&mut world, 2).await, ["down", "ok"]);
@@ -143,12 +140,25 @@ async fn a_person_is_called_once() {
         reason: "token rejected (401)".to_owned(),
     };
     world.answers([misconfigured(), misconfigured()]);
-    let envelope = text("hello");
-    for attempt in 1..3 {
-        let outcome = world.handle(&envelope, attempt).await;
-        assert!(matches!(outcome, Outcome::Pause { after: Some(_), .. }));
+    // Two find out; the next one shows that it is over, long before these try again.
+    for recipient in ["1", "2", "3"] {
+        let envelope = to(recipient);
+        let deadline = Instant::now() + PATIENCE;
+        let calls = world.calls();
+        let mut outcome = world.handle(&envelope, 1).await;
+        while world.calls() == calls {
+            assert!(
+                Instant::now() < deadline,
+                "{recipient} never tries: {outcome:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            outcome = world.handle(&envelope, 1).await;
+        }
+        match recipient {
+            "3" => assert_eq!(outcome, Outcome::Done),
+            _ => assert!(matches!(outcome, Outcome::Defer { .. }), "{outcome:?}"),
+        }
     }
-    assert_eq!(world.handle(&envelope, 3).await, Outcome::Done);
     let Inbound::Health(told) = world.event().await.1 else {
         panic!("not about health");
     };
@@ -162,6 +172,68 @@ async fn a_person_is_called_once() {
     assert!(action.contains("channels.shop"), "{action}");
     assert_eq!(health(&mut world, 1).await, ["ok"]);
     assert_eq!(world.status().await.status, Status::Sent);
+}
+
+/// The host of a link is not the provider: what it does concerns the one message with the link.
+#[tokio::test]
+async fn media_that_does_not_come_concerns_one_message() {
+    let mut world = World::new().await;
+    let not_ready = || SendError::NotReady {
+        reason: "media: its host answers 503".to_owned(),
+    };
+    world.answers((0..20).map(|_| not_ready()));
+    for attempt in 1..=20 {
+        let outcome = world.handle(&to("1"), attempt).await;
+        assert!(
+            matches!(outcome, Outcome::Retry { after: None, .. }),
+            "{outcome:?}"
+        );
+    }
+    assert_eq!(world.handle(&to("2"), 1).await, Outcome::Done);
+    assert_eq!(
+        health(&mut world, 1).await,
+        ["ok"],
+        "nothing ails the account"
+    );
+    assert_eq!(world.status().await.status, Status::Sent);
+}
+
+#[tokio::test]
+async fn two_that_the_provider_chokes_on_stop_nobody_else() {
+    let mut world = World::new().await;
+    assert_eq!(world.handle(&to("3"), 1).await, Outcome::Done);
+    for attempt in 1..20 {
+        world.answers([uncertain(), uncertain()]);
+        for sick in ["1", "2"] {
+            let outcome = world.handle(&to(sick), attempt).await;
+            assert!(matches!(
+                outcome,
+                Outcome::Retry { .. } | Outcome::Defer { .. }
+            ));
+        }
+        lock(&world.provider.answers).clear();
+        let began = Instant::now();
+        assert_eq!(world.finish_patiently(&to("3")).await, Outcome::Done);
+        assert!(began.elapsed() < Duration::from_secs(2), "try {attempt}");
+    }
+    assert_eq!(health(&mut world, 2).await, ["ok", "degraded"]);
+}
+
+/// A refusal that names no account concerns who it was said about, and is shown while it lasts.
+#[tokio::test]
+async fn a_long_limit_of_one_recipient_is_shown_and_ends() {
+    let mut world = World::new().await;
+    let wait = Duration::from_secs(2282);
+    world.answers([limited(Scope::Recipient, wait)]);
+    let first = world.handle(&to("1"), 1).await;
+    assert!(matches!(first, Outcome::Retry { after, .. } if after == Some(wait)));
+    assert_eq!(world.handle(&to("2"), 1).await, Outcome::Done);
+    let Inbound::Health(told) = world.event().await.1 else {
+        panic!("not about health");
+    };
+    assert_eq!(told.state.as_str(), "degraded");
+    let expected = "the provider limits one recipient until 20";
+    assert!(told.reason.starts_with(expected), "{}", told.reason);
 }
 
 /// The next states that were told.

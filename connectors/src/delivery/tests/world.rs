@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -46,6 +46,8 @@ pub(super) struct Provider {
     pub(super) keys: Mutex<Vec<String>>,
     pub(super) hangs: AtomicUsize,
     pub(super) slow: Mutex<Option<Duration>>,
+    /// No action leads to a call.
+    pub(super) no_calls: AtomicBool,
     /// Slots that the account has left; `None`: any number.
     pub(super) account: Mutex<Option<usize>>,
 }
@@ -89,6 +91,10 @@ impl Connector for Provider {
             std::future::pending::<()>().await;
         }
         lock(&self.answers).pop_front().unwrap_or(Ok(()))
+    }
+
+    fn calls_for(&self, _action: &Action) -> bool {
+        !self.no_calls.load(Ordering::SeqCst)
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -163,6 +169,7 @@ impl World {
             keys: Mutex::default(),
             hangs: AtomicUsize::new(0),
             slow: Mutex::default(),
+            no_calls: AtomicBool::new(false),
             account: Mutex::default(),
         });
         let database = database(Kind::Sqlite, &dir).await;
@@ -245,7 +252,7 @@ impl World {
         for attempt in 1..20 {
             match self.handle(envelope, attempt).await {
                 Outcome::Done => return attempt,
-                Outcome::Retry { .. } | Outcome::Pause { .. } => {}
+                Outcome::Retry { .. } | Outcome::Defer { .. } | Outcome::Pause { .. } => {}
                 Outcome::Dead { reason } => panic!("dead: {reason}"),
             }
         }
@@ -260,6 +267,10 @@ impl World {
                 Outcome::Retry { after, .. } | Outcome::Pause { after, .. } => {
                     assert!(Instant::now() < deadline, "never done");
                     tokio::time::sleep(after.unwrap_or(Duration::from_millis(10))).await;
+                }
+                Outcome::Defer { after, .. } => {
+                    assert!(Instant::now() < deadline, "never done");
+                    tokio::time::sleep(after).await;
                 }
                 outcome => return outcome,
             }

@@ -18,6 +18,16 @@ use crate::{Action, SendError};
 /// Messages of one `deleteMessages`, at most.
 const DELETED_AT_ONCE: usize = 100;
 
+/// Only persons who write to an account of a business see what was read.
+pub(in super::super) fn calls_for(action: &Action) -> bool {
+    match action {
+        Action::Read { provider_id } => {
+            MessageKey::parse(provider_id).is_none_or(|key| key.business.is_some())
+        }
+        Action::Edit { .. } | Action::Delete { .. } | Action::React { .. } | Action::Typing => true,
+    }
+}
+
 /// Does it. Every action can be repeated.
 pub(in super::super) async fn act(sender: &Sender<'_>, action: &Action) -> Result<(), SendError> {
     match action {

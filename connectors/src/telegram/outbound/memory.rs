@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rand::RngExt;
 use tributary_bus::Address;
 
 use crate::{Scope, SendError};
@@ -36,25 +35,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Memory {
-    /// A second chat that is told to wait while the first still waits means that the bot is too fast. A little is added
-    /// so that not all come back at once.
+    /// A second chat that is told to wait while the first still waits means that the bot is too fast.
     pub(super) fn limit(
         &self,
         to: &Address,
         retry_after: Option<Duration>,
         scope: Scope,
     ) -> SendError {
-        let retry_after = retry_after.map(|wait| {
-            let most = wait.mul_f64(0.1).min(Duration::from_secs(5));
-            wait + most.mul_f64(rand::rng().random::<f64>())
-        });
         let now = Instant::now();
         let until = now + retry_after.unwrap_or(Duration::from_secs(1));
         let mut limited = lock(&self.limited);
-        let another = limited
-            .as_ref()
-            .is_some_and(|(chat, until)| chat != to && *until > now);
-        *limited = Some((to.clone(), until));
+        let (another, longest) = match limited.as_ref() {
+            Some((chat, other)) if *other > now => (chat != to, *other),
+            Some(_) | None => (false, now),
+        };
+        // The one that waits longest stands for all of them.
+        if until > longest {
+            *limited = Some((to.clone(), until));
+        }
         let scope = if another { Scope::Account } else { scope };
         SendError::RateLimited { retry_after, scope }
     }
@@ -83,5 +81,38 @@ impl Memory {
     /// The person's own keyboard is back.
     pub(super) fn removed(&self, chat: i64) {
         lock(&self.keyboards).remove(&chat);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_waits_when_a_second_chat_is_limited_within_the_time() {
+        let memory = Memory::default();
+        let limit = |chat: &str, seconds: u64| {
+            let wait = Some(Duration::from_secs(seconds));
+            match memory.limit(&Address::from(chat), wait, Scope::Recipient) {
+                SendError::RateLimited { retry_after, scope } => {
+                    assert_eq!(retry_after, wait, "as told");
+                    scope
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(limit("-100", 2282), Scope::Recipient);
+        assert_eq!(limit("-100", 2282), Scope::Recipient, "the same chat");
+        for chat in ["7", "8"] {
+            assert_eq!(limit(chat, 0), Scope::Account, "{chat}");
+        }
+        let quiet = Memory::default();
+        let limit =
+            |chat: &str| quiet.limit(&Address::from(chat), Some(Duration::ZERO), Scope::Recipient);
+        limit("7");
+        let SendError::RateLimited { scope, .. } = limit("8") else {
+            panic!("not limited");
+        };
+        assert_eq!(scope, Scope::Recipient, "the first one is over");
     }
 }

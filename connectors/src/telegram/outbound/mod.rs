@@ -6,7 +6,7 @@ mod memory;
 mod plan;
 mod send;
 
-pub(super) use act::act;
+pub(super) use act::{act, calls_for};
 pub(super) use choices::DATA_BYTES;
 pub(super) use memory::Memory;
 use plan::{FileKind, Request};

@@ -400,7 +400,7 @@ fn unread(error: FetchError) -> SendError {
                 limit / (1024 * 1024)
             ),
         ),
-        FetchError::Unavailable { reason, .. } => SendError::Unavailable {
+        FetchError::Unavailable { reason, .. } => SendError::NotReady {
             reason: format!("media: {reason}"),
         },
     }
