@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use metrics::counter;
+use tributary_base::media::clean_name;
 use tributary_bus::{
     Bus, BusState, ChannelId, Destination, Envelope, EnvelopeError, EventId, Lane, OrganizationId,
     Payload, Publication, message::Inbound,
@@ -109,10 +110,11 @@ impl InboundSink {
     ///
     /// # Errors
     /// Not all of them are. The caller may publish the same events again: their ids repeat, so nothing is doubled.
-    pub async fn publish(&self, events: Vec<Inbound>) -> Result<(), SinkError> {
+    pub async fn publish(&self, mut events: Vec<Inbound>) -> Result<(), SinkError> {
         if events.is_empty() {
             return Ok(());
         }
+        clean_names(&mut events);
         let messages = events
             .iter()
             .filter(|event| matches!(event, Inbound::Received(_)))
@@ -196,5 +198,80 @@ impl InboundSink {
             Some(subject),
             payload,
         )
+    }
+}
+
+/// Names of files are the sender's: every channel's are cleaned here.
+fn clean_names(events: &mut [Inbound]) {
+    for event in events {
+        let media = match event {
+            Inbound::Received(message) => message.content.media_mut(),
+            Inbound::Edited(edit) => edit.content.media_mut(),
+            Inbound::Media(news) => vec![&mut news.media],
+            Inbound::Deleted(_)
+            | Inbound::Reacted(_)
+            | Inbound::Status(_)
+            | Inbound::ChangeFailed(_)
+            | Inbound::Joined(_)
+            | Inbound::Left(_)
+            | Inbound::Typing(_)
+            | Inbound::Read(_)
+            | Inbound::Health(_) => Vec::new(),
+        };
+        for media in media {
+            media.name = media.name.as_deref().and_then(clean_name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use serde_json::Map;
+    use tributary_bus::{
+        Address, MessageId,
+        message::{Content, Media, MediaContent, MessageEdited, MessageMedia, Origin},
+    };
+
+    use super::*;
+
+    #[test]
+    fn names_of_files_are_cleaned_whichever_event_brings_them() {
+        let origin = Origin {
+            channel_id: ChannelId::from("shop"),
+            address: Address::from("7"),
+            occurred_at: Utc::now(),
+            event: None,
+            raw: None,
+        };
+        let media = |name: &str| Media {
+            name: Some(name.to_owned()),
+            ..Media::default()
+        };
+        let message_id = MessageId::generate();
+        let mut events = [
+            Inbound::Edited(MessageEdited {
+                origin: origin.clone(),
+                message_id,
+                content: Content::File(MediaContent {
+                    media: media("../a\r\nb.pdf"),
+                    ..MediaContent::default()
+                }),
+                extra: Map::new(),
+            }),
+            Inbound::Media(Box::new(MessageMedia {
+                origin,
+                message_id,
+                index: 0,
+                media: media(" /\n "),
+                extra: Map::new(),
+            })),
+        ];
+        clean_names(&mut events);
+        let [Inbound::Edited(edit), Inbound::Media(news)] = &events else {
+            panic!("other events");
+        };
+        assert_eq!(edit.content.media()[0].name.as_deref(), Some("ab.pdf"));
+        assert_eq!(news.media.name, None);
     }
 }

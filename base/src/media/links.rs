@@ -15,13 +15,10 @@ use subtle::ConstantTimeEq;
 use tributary_config::{Secret, Settings};
 use url::Url;
 
-use super::{is_media_id, is_organization};
+use super::{is_media_id, is_organization, safe_name};
 
-/// Bytes of a name in a link.
-const NAME_LIMIT: usize = 120;
 /// Links end at a full hour, so that the same medium has the same link for a while and caches can use it.
 const GRAIN: u64 = 3600;
-const NAMELESS: &str = "file";
 
 /// Makes and checks links. Cheap to clone.
 #[derive(Clone)]
@@ -200,35 +197,6 @@ fn read_query(query: &str) -> Option<(u64, Vec<u8>)> {
     let expires: u64 = text.parse().ok()?;
     (expires.to_string() == text).then_some(())?;
     Some((expires, hex::decode(signature?).ok()?))
-}
-
-/// A file name for a link: no path, no control characters, not too long; its ending is kept.
-pub fn safe_name(name: Option<&str>) -> String {
-    let name = name.unwrap_or_default();
-    let base = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = base
-        .chars()
-        .filter(|c| !c.is_control() && !is_bidirectional(*c) && !"\"<>|:*?;%".contains(*c))
-        .collect();
-    let clean = clean.trim().trim_start_matches('.').trim();
-    if clean.is_empty() {
-        return NAMELESS.to_owned();
-    }
-    if clean.len() <= NAME_LIMIT {
-        return clean.to_owned();
-    }
-    let ending = clean.rsplit_once('.').map(|(_, ending)| ending);
-    let ending = ending
-        .filter(|ending| ending.len() <= 10)
-        .map(|ending| format!(".{ending}"));
-    let ending = ending.unwrap_or_default();
-    let room = clean.floor_char_boundary(NAME_LIMIT - ending.len());
-    format!("{}{ending}", &clean[..room])
-}
-
-/// Characters that make a name read otherwise than it is.
-fn is_bidirectional(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn local(address: SocketAddr) -> Url {
@@ -411,32 +379,5 @@ mod tests {
         assert_eq!(links("", &key).link("acme", "nonsense", None), None);
         assert_eq!(links("", &key).link("_incoming", ID, None), None);
         assert!(!format!("{:?}", links("", &key)).contains(&key));
-    }
-
-    #[test]
-    fn names_are_made_harmless() {
-        let long = format!("{}.jpeg", "щ".repeat(300));
-        for (given, safe) in [
-            (None, "file"),
-            (Some(""), "file"),
-            (Some("../../etc/passwd"), "passwd"),
-            (Some("C:\\x\\photo.jpg"), "photo.jpg"),
-            (Some("..."), "file"),
-            (Some("a\r\nSet-Cookie: b"), "aSet-Cookie b"),
-            (Some("invoice\u{202e}fdp.exe"), "invoicefdp.exe"),
-            (Some("звіт.pdf"), "звіт.pdf"),
-        ] {
-            assert_eq!(safe_name(given), safe);
-        }
-        let short = safe_name(Some(&long));
-        assert!(
-            short.len() <= NAME_LIMIT && short.ends_with("щ.jpeg"),
-            "{short}"
-        );
-        assert_eq!(
-            safe_name(Some(&short)),
-            short,
-            "safe names stay as they are"
-        );
     }
 }

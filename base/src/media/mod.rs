@@ -5,6 +5,7 @@
 //! its name when it is whole, so a crash leaves nothing but a temporary, which the sweeper deletes.
 
 mod links;
+mod names;
 mod open;
 mod read;
 mod serve;
@@ -22,7 +23,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use object_store::{ObjectStore, path::Path};
 
-pub use links::{LinkError, MediaLinks, safe_name};
+pub use links::{LinkError, MediaLinks};
+pub use names::{clean_name, safe_name};
 pub use open::{Home, OpenError, check, open};
 pub use read::{Found, Slice};
 pub use serve::{MediaBody, MediaRequest, serve};

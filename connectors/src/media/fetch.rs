@@ -25,6 +25,8 @@ use crate::{Connector, InboundSink};
 const LOOK: Duration = Duration::from_secs(2);
 /// A provider may ask for more; it is not believed.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// Whatever the backoff draws.
+const SHORTEST_WAIT: Duration = Duration::from_millis(300);
 /// Characters of a reason.
 const REASON_LIMIT: usize = 300;
 
@@ -202,6 +204,7 @@ impl Fetcher {
             .policy
             .backoff
             .delay(attempts)
+            .max(SHORTEST_WAIT)
             .max(retry_after.unwrap_or_default().min(LONGEST_WAIT));
         debug!(channel_id = %self.sink.channel(), message_id = %fetch.event.message_id, reason, ?wait, "media is fetched later");
         self.count("again");

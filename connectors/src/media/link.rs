@@ -5,9 +5,10 @@ use std::{error::Error, io, time::Duration};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
 use reqwest::{Response, StatusCode, header};
 use tributary_base::{
-    media::sniff_type,
+    media::{clean_name, sniff_type},
     outgoing::{Guard, Refused},
 };
 use tributary_bus::message::Media;
@@ -122,10 +123,10 @@ impl LinkReader {
             body: bounded.boxed(),
             mime: Some(mime),
             size,
-            name: media
-                .name
-                .clone()
-                .or_else(|| last.filter(|name| !name.is_empty()).map(str::to_owned)),
+            name: media.name.clone().or_else(|| {
+                let name = percent_decode_str(last?).decode_utf8_lossy();
+                clean_name(&name)
+            }),
         })
     }
 }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Map;
 use sqlx::QueryBuilder;
 use tokio::sync::Notify;
+use tracing::error;
 use tributary_base::{
     database::{Database, DatabaseError},
     on,
@@ -23,6 +24,8 @@ const UNRELEASED: DateTime<Utc> = match DateTime::from_timestamp(253_370_764_800
     Some(never) => never,
     None => DateTime::<Utc>::MAX_UTC,
 };
+/// When a row that cannot be read is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 /// Rows of one statement at most, far below what a database binds.
 const ROWS: usize = 1000;
 
@@ -61,13 +64,17 @@ struct FetchRow {
 }
 
 impl FetchRow {
+    fn key(&self) -> Key {
+        Key {
+            message_id: self.message_id,
+            place: self.place,
+        }
+    }
+
     fn read(self) -> Result<Fetch, DatabaseError> {
         let event = serde_json::from_str(&self.event);
         Ok(Fetch {
-            key: Key {
-                message_id: self.message_id,
-                place: self.place,
-            },
+            key: self.key(),
             source: self.source,
             event: event.map_err(|error| sqlx::Error::Decode(error.into()))?,
             fetched: self.fetched != 0,
@@ -200,7 +207,38 @@ impl FetchQueue {
             .bind(now)
             .bind(limit)
             .fetch_all(db).await)?;
-        rows.into_iter().map(FetchRow::read).collect()
+        let mut due = Vec::with_capacity(rows.len());
+        for row in rows {
+            let key = row.key();
+            match row.read() {
+                Ok(fetch) => due.push(fetch),
+                Err(error) => self.set_aside(key, &error, now).await?,
+            }
+        }
+        Ok(due)
+    }
+
+    /// A row that cannot be read holds up no other. It is looked at again later: a newer version may
+    /// have written it.
+    async fn set_aside(
+        &self,
+        key: Key,
+        error: &DatabaseError,
+        now: DateTime<Utc>,
+    ) -> Result<(), DatabaseError> {
+        error!(
+            channel_id = &*self.channel, message_id = %key.message_id, %error,
+            "media that is to be fetched cannot be read; its message stays without it"
+        );
+        on!(write &self.database, db => sqlx::query(
+            "UPDATE media_fetches SET due_at = $4 \
+             WHERE channel_id = $1 AND message_id = $2 AND place = $3")
+            .bind(&*self.channel)
+            .bind(key.message_id)
+            .bind(key.place)
+            .bind(now + LOOK_AGAIN)
+            .execute(db).await.map(drop))?;
+        Ok(())
     }
 
     /// Counts a try that begins now, so that media which ends its worker is not tried for ever.

@@ -10,6 +10,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     Body, Client as Http, RequestBuilder, Response,
     multipart::{Form, Part},
@@ -26,6 +27,13 @@ use crate::{Call, CallLog, FetchError, MediaStream};
 
 /// Longer answers are not read; 100 updates stay far below.
 const ANSWER_LIMIT: usize = 32 * 1024 * 1024;
+/// What stands for itself in the path of a file.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// Below the keep-alive of common servers, so that a request rarely meets a connection that is just being closed.
 const IDLE: Duration = Duration::from_secs(20);
@@ -190,6 +198,8 @@ impl Client {
         path: &str,
         deadline: Duration,
     ) -> Result<MediaStream, CallError> {
+        // A name in the path can hold anything; each of its characters is one of the name.
+        let path = utf8_percent_encode(path, PATH);
         let url = format!("{}/file/bot{}/{path}", self.base, self.token.expose());
         let response = timeout(deadline, self.http.get(url).send())
             .await

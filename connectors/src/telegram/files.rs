@@ -66,6 +66,11 @@ pub(super) async fn open(
         .file_path
         .filter(|path| !path.is_empty())
         .ok_or_else(|| gone("Telegram does not hand this file out"))?;
+    if path.split('/').any(|part| matches!(part, "." | "..")) && !path.starts_with('/') {
+        return Err(gone(
+            "the Bot API server names a file outside of the bot's folder",
+        ));
+    }
     if Path::new(&path).is_absolute() {
         return on_disk(client, local, &path).await;
     }

@@ -1,12 +1,14 @@
 //! Groups that became supergroups: Telegram gives them another id, and here they stay the contact that they were.
 //!
 //! The pair is written down before anything of the new group is published, by whichever process is told. Telegram tells
-//! it with the first message of the new group, and delivers a chat's messages one at a time: so a supergroup that is
-//! not in the table has never moved, and both answers can be remembered for good.
+//! it with the first message of the new group. A move is remembered for good; that a group has not moved is true
+//! for a moment only: what is no message (a pressed button, a reaction) can come before that first message,
+//! and another process may be told of the move.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use chrono::Utc;
@@ -26,6 +28,8 @@ use crate::ReceiveError;
 
 /// Ids of supergroups and channels are below this, those of groups above (https://core.telegram.org/api/bots/ids).
 const SUPERGROUPS: i64 = -1_000_000_000_000;
+/// How long it is believed that a group has not moved.
+const UNMOVED: Duration = Duration::from_secs(10);
 /// Chats remembered at most.
 const CHATS: usize = 10_000;
 
@@ -36,14 +40,30 @@ pub(super) struct Moves {
     /// `None` in `tributary check` and in tests.
     database: Option<Database>,
     known: Mutex<Known>,
+    /// [`UNMOVED`], shorter in tests.
+    unmoved: Duration,
 }
 
 #[derive(Default)]
 struct Known {
-    /// Old id -> new id; `None`: it has not moved as far as we know.
-    targets: HashMap<i64, Option<i64>>,
-    /// New id -> old id; `None`: it has always had this id.
-    origins: HashMap<i64, Option<i64>>,
+    /// Old id -> new id.
+    targets: HashMap<i64, Answer>,
+    /// New id -> old id.
+    origins: HashMap<i64, Answer>,
+}
+
+/// What the table said.
+#[derive(Clone, Copy)]
+struct Answer {
+    /// `None`: it has not moved.
+    other: Option<i64>,
+    at: Instant,
+}
+
+impl Answer {
+    fn holds(self, unmoved: Duration) -> bool {
+        self.other.is_some() || self.at.elapsed() < unmoved
+    }
 }
 
 impl Moves {
@@ -57,6 +77,7 @@ impl Moves {
             channel,
             database,
             known: Mutex::default(),
+            unmoved: UNMOVED,
         }
     }
 
@@ -65,8 +86,9 @@ impl Moves {
         if chat >= 0 || chat <= SUPERGROUPS {
             return chat;
         }
-        if let Some(known) = self.known().targets.get(&chat) {
-            return known.unwrap_or(chat);
+        let known = self.known().targets.get(&chat).copied();
+        if let Some(known) = known.filter(|answer| answer.holds(self.unmoved)) {
+            return known.other.unwrap_or(chat);
         }
         match self
             .read(
@@ -119,8 +141,9 @@ impl Moves {
     }
 
     async fn origin(&self, chat: i64) -> Result<Option<i64>, DatabaseError> {
-        if let Some(known) = self.known().origins.get(&chat) {
-            return Ok(*known);
+        let known = self.known().origins.get(&chat).copied();
+        if let Some(known) = known.filter(|answer| answer.holds(self.unmoved)) {
+            return Ok(known.other);
         }
         let found = self
             .read(
@@ -172,11 +195,12 @@ impl Moves {
     }
 }
 
-fn remember(known: &mut HashMap<i64, Option<i64>>, chat: i64, other: Option<i64>) {
+fn remember(known: &mut HashMap<i64, Answer>, chat: i64, other: Option<i64>) {
     if known.len() >= CHATS {
         known.clear();
     }
-    known.insert(chat, other);
+    let at = Instant::now();
+    known.insert(chat, Answer { other, at });
 }
 
 fn supergroup(address: &Address) -> Option<i64> {
@@ -232,7 +256,16 @@ mod tests {
         let process = |channel: &str| of("acme", channel);
         let first = process("shop");
         assert_eq!(first.target(GROUP).await, GROUP);
+        // One that asked before the move believes for a while that there was none, and no longer.
+        let mut early = process("shop");
+        assert_eq!(early.target(GROUP).await, GROUP);
+        assert_eq!(early.origin(SUPERGROUP).await.expect("an answer"), None);
         first.learn(GROUP, SUPERGROUP).await;
+        assert_eq!(early.target(GROUP).await, GROUP);
+        early.unmoved = Duration::ZERO;
+        assert_eq!(early.target(GROUP).await, SUPERGROUP);
+        let origin = early.origin(SUPERGROUP).await.expect("an answer");
+        assert_eq!(origin, Some(GROUP));
         first.learn(GROUP, SUPERGROUP).await;
         assert_eq!(first.target(GROUP).await, SUPERGROUP);
         let second = process("shop");

@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 use serde_json::json;
 use tracing::{debug, warn};
-use tributary_base::media::{PutError, type_of};
+use tributary_base::media::{PutError, clean_name, type_of};
 use tributary_bus::message::{Content, Media, MediaContent, MediaState, Text};
 use url::form_urlencoded;
 
@@ -306,19 +306,8 @@ fn file_name(headers: &HeaderMap) -> Option<String> {
     // As in a form, but for the plus sign, which is one.
     let whole = format!("n={}", encoded.replace('+', "%2B").replace('&', "%26"));
     let (_, name) = form_urlencoded::parse(whole.as_bytes()).next()?;
-    let base = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = base
-        .chars()
-        .filter(|c| !c.is_control() && !is_bidirectional(*c) && *c != '\u{fffd}')
-        .take(NAME_LIMIT)
-        .collect();
-    let clean = clean.trim();
-    (!clean.is_empty()).then(|| clean.to_owned())
-}
-
-/// Characters that make a name read otherwise than it is.
-fn is_bidirectional(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let name = clean_name(&name)?;
+    Some(name.chars().take(NAME_LIMIT).collect())
 }
 
 /// Enough to tell what it is.

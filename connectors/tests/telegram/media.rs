@@ -104,6 +104,28 @@ async fn an_album_is_one_message_for_each_item() {
 }
 
 #[tokio::test]
+async fn a_file_is_fetched_whatever_its_path_is_called() {
+    let direct = Direct::plain().await;
+    let bot = direct.telegram.first_bot();
+    for (seed, name) in ["a#1.pdf", "50%25.pdf", "a?b=c;d.pdf", "звіт 7.pdf"]
+        .iter()
+        .enumerate()
+    {
+        let bytes = sample::pdf(500, seed as u64);
+        let file = bot.file(Sent::document(name, "application/pdf", bytes.clone()));
+        bot.put_file_at(&file, &format!("documents/{name}"));
+        let media = media_of(&direct.read(&update(&file)));
+        let fetched = direct.fetch(&media).await;
+        assert!(fetched.is_ok_and(|fetched| fetched == bytes), "{name}");
+    }
+    let file = bot.file(Sent::document("x", "application/pdf", sample::pdf(9, 9)));
+    bot.put_file_at(&file, "documents/../../getMe");
+    let media = media_of(&direct.read(&update(&file)));
+    let reason = direct.fetch(&media).await.expect_err("another place");
+    assert!(reason.contains("outside"), "{reason}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_fetched_says_why_without_the_token() {
     let options = Options {
         sizes: SizeLimits {

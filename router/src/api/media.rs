@@ -11,7 +11,7 @@ use axum::{
 };
 use futures::{StreamExt, TryStreamExt, future, stream::BoxStream};
 use serde::{Deserialize, Serialize};
-use tributary_base::media::{MediaRequest, MediaService, PutError, Stored, serve};
+use tributary_base::media::{MediaRequest, MediaService, PutError, Stored, clean_name, serve};
 use tributary_bus::{
     OrganizationId,
     message::{Media, MediaId, MediaState},
@@ -191,7 +191,7 @@ fn checked_name(name: Option<String>) -> Result<Option<String>, Problem> {
             let detail = format!("must have at most {NAME_LIMIT} characters, none of them NUL");
             Err(Problem::parameter("name", detail))
         }
-        name => Ok(name.filter(|name| !name.is_empty())),
+        name => Ok(name.as_deref().and_then(clean_name)),
     }
 }
 

@@ -281,6 +281,35 @@ async fn media_that_cannot_be_released_is_brought_again() {
     }
 }
 
+async fn a_row_that_cannot_be_read_stops_no_other(kind: Kind) {
+    let world = World::new(kind).await;
+    for source in ["torn", "ok"] {
+        let published = world.sink.publish(vec![message(source)]).await;
+        published.expect("published");
+    }
+    on!(write &world.database, db => sqlx::query(
+        "UPDATE media_fetches SET event = '{\"torn\":' WHERE source = 'torn'")
+        .execute(db).await.map(drop))
+    .expect("torn");
+    let queue = &world.fetcher.queue;
+    let due = queue.due(10).await.expect("read");
+    assert_eq!(due.len(), 1);
+    assert_eq!(due[0].source, "ok");
+    // It takes no place among those that are due, and stays for whoever can read it.
+    assert_eq!(queue.due(1).await.expect("read").len(), 1);
+    assert_eq!(world.rows().await, 2);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_stops_no_other_sqlite() {
+    a_row_that_cannot_be_read_stops_no_other(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_stops_no_other_postgres() {
+    a_row_that_cannot_be_read_stops_no_other(Kind::Postgres).await;
+}
+
 async fn make_due(world: &World) {
     on!(write &world.database, db => sqlx::query("UPDATE media_fetches SET due_at = created_at")
         .execute(db).await.map(drop))

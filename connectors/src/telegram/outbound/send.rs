@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json, value::RawValue};
+use tributary_base::media::clean_name;
 use tributary_bus::message::{Content, Media};
 
 use super::{
@@ -375,11 +376,8 @@ fn value(raw: &RawValue) -> Value {
 /// Without what could be read as a path or a header.
 fn file_name(given: Option<&str>, default: &str) -> String {
     const CHARACTERS: usize = 120;
-    let clean: String = given
-        .unwrap_or_default()
-        .chars()
-        .filter(|character| !character.is_control() && !matches!(character, '/' | '\\' | '"'))
-        .collect();
+    let clean = given.and_then(clean_name).unwrap_or_default();
+    let clean = clean.replace('"', "");
     let clean = clean.trim();
     let skipped = clean.chars().count().saturating_sub(CHARACTERS);
     // The ending says what it is.

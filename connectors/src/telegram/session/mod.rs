@@ -33,6 +33,10 @@ const BACKOFF: Backoff = Backoff {
     cap: Duration::from_secs(30),
 };
 
+/// Between two calls, at least, when the first brought nothing: whatever the server answers, and however
+/// fast.
+const FLOOR: Duration = Duration::from_millis(300);
+
 /// Failures in a row; fewer pass by themselves.
 const DOWN_AFTER: u32 = 3;
 /// What to do when they do not.
@@ -149,9 +153,10 @@ impl Way {
     }
 }
 
+/// Waits, and never less than the floor.
 async fn pause(wait: Duration, shutdown: &CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => {}
-        () = sleep(wait) => {}
+        () = sleep(wait.max(FLOOR)) => {}
     }
 }

@@ -1,6 +1,9 @@
 //! Long polling: what came is durable before its offset confirms it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::Utc;
 use futures::future::join_all;
@@ -22,6 +25,8 @@ use crate::{CallLog, HealthReport, InboundSink, ReceiveError};
 
 /// How long Telegram holds a poll open, in seconds (at most 50).
 const POLL_SECONDS: u64 = 25;
+/// An answer without anything new that comes sooner is early: this server holds no poll open.
+const EARLY: Duration = Duration::from_secs(1);
 /// How much longer its answer may take.
 const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 /// Updates per poll, at most; Telegram's own limit.
@@ -53,6 +58,7 @@ impl Way {
                 allowed_updates: ALLOWED_UPDATES,
             };
             let deadline = Duration::from_secs(POLL_SECONDS) + ANSWER_MARGIN;
+            let began = Instant::now();
             let polled = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 polled = self.client.call::<Vec<Box<RawValue>>>("getUpdates", &request, deadline, &nowhere) => polled,
@@ -67,8 +73,13 @@ impl Way {
                         inbound.settled().await;
                     }
                     (works, failures) = (true, 0);
-                    if let Some(next) = self.take(&updates, inbound, shutdown).await? {
-                        offset = Some(next);
+                    let early = began.elapsed() < EARLY;
+                    let next = self.take(&updates, inbound, shutdown).await?;
+                    // The same updates again are nothing new either.
+                    let is_new = next.is_some() && next > offset;
+                    offset = next.or(offset);
+                    if early && !is_new {
+                        pause(Duration::ZERO, shutdown).await;
                     }
                 }
                 Err(error) => {

@@ -12,6 +12,7 @@ mod tests;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tributary_base::media::clean_name;
 use tributary_bus::message::{Content, Email, MediaContent, Template};
 
 use super::problem::Problem;
@@ -51,7 +52,7 @@ pub fn sendable(mut fields: Map<String, Value>) -> Result<Content, Problem> {
         Some(_) => return Err(Problem::field("content.type", "must be text")),
         None => return Err(Problem::field("content.type", "is missing")),
     };
-    let content = match kind.as_str() {
+    let mut content = match kind.as_str() {
         "text" => Content::Text(read(fields)?),
         "image" => Content::Image(read(fields)?),
         "video" => Content::Video(read(fields)?),
@@ -75,6 +76,9 @@ pub fn sendable(mut fields: Map<String, Value>) -> Result<Content, Problem> {
         }
     };
     check(&content, at)?;
+    for media in content.media_mut() {
+        media.name = media.name.as_deref().and_then(clean_name);
+    }
     Ok(content)
 }
 

@@ -105,6 +105,23 @@ fn choices(options: Value) -> Value {
 }
 
 #[test]
+fn names_of_files_are_cleaned() {
+    for (name, clean) in [
+        ("../../etc/a.pdf", Some("a.pdf")),
+        ("a\r\nSet-Cookie: b.pdf", Some("aSet-Cookie: b.pdf")),
+        ("50% off.pdf", Some("50% off.pdf")),
+        ("..", None),
+    ] {
+        let media = json!({"url": "https://a.example/x", "name": name});
+        let Value::Object(fields) = image(media) else {
+            panic!("an object");
+        };
+        let content = sendable(fields).expect("it can be sent");
+        assert_eq!(content.media()[0].name.as_deref(), clean, "{name:?}");
+    }
+}
+
+#[test]
 fn refusals_of_text_and_media_name_the_field() {
     let entity = |entity: Value| json!({"type": "text", "text": "hi", "entities": [entity]});
     let url = |url: &str| image(json!({"url": url}));

@@ -76,6 +76,11 @@ impl BotHandle {
         file["file_id"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// `getFile` tells this path for a file, as an own server does that keeps the names of files.
+    pub fn put_file_at(&self, file_id: &str, path: &str) {
+        self.bot.with(|account| account.files.put_at(file_id, path));
+    }
+
     /// The links of `getFile` given so far stop working, as they do after an hour.
     pub fn expire_links(&self) {
         self.bot.with(|account| account.files.expire_links());

@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, stream};
+use percent_encoding::percent_decode_str;
 
 use super::Simulation;
 use super::account::Bot;
@@ -24,7 +25,8 @@ pub(super) async fn serve(simulation: &Simulation, path: &str, line: &Line) -> R
     let Some(bot) = simulation.bot(token).filter(|bot| !bot.is_revoked()) else {
         return respond(&Err(ApiError::new(401, "Unauthorized")));
     };
-    let found = bot.with(|account| account.files.at(path).map(Arc::clone));
+    let path = percent_decode_str(path).decode_utf8_lossy();
+    let found = bot.with(|account| account.files.at(&path).map(Arc::clone));
     let Some(file) = found else {
         return respond(&Err(ApiError::new(404, "Not Found")));
     };

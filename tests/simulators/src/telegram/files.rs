@@ -123,6 +123,12 @@ impl Files {
         Some(path)
     }
 
+    /// Gives a file another path.
+    pub(super) fn put_at(&mut self, id: &str, path: &str) {
+        self.paths.retain(|_, of| of != id);
+        self.paths.insert(path.to_owned(), id.to_owned());
+    }
+
     pub(super) fn at(&self, path: &str) -> Option<&Arc<Stored>> {
         self.by_id.get(self.paths.get(path)?)
     }
