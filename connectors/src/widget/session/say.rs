@@ -23,6 +23,7 @@ use super::{
     },
     End, Session, UNAVAILABLE_WAIT, within,
 };
+use crate::refusals::reason;
 
 /// Between two reports that a visitor writes.
 const TYPING_EVERY: Duration = Duration::from_secs(3);
@@ -169,8 +170,8 @@ impl Session<'_> {
     /// On the bus, then in the mailbox, then acknowledged.
     async fn publish(&mut self, spoken: Spoken) -> Result<(), End> {
         let client_id = spoken.client_id.clone();
-        if let Err(wait) = self.widget.limits.message(self.writer.visitor) {
-            return self.flooded(Some(client_id), wait).await;
+        if let Err(wait) = self.widget.limits.message(self.writer.visitor, self.peer) {
+            return self.flooded(reason::MESSAGES, Some(client_id), wait).await;
         }
         self.strikes = self.strikes.saturating_sub(1);
         let Written { event, draft } = to_event(
