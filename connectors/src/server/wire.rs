@@ -21,7 +21,7 @@ use super::places::Place;
 
 /// How long, and for how many bytes, the other side is listened to after the end.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER_BYTES: usize = 32 * 1024 * 1024;
 
 /// What a connection takes up.
 pub(super) struct Held {

@@ -156,7 +156,7 @@ async fn each_has_a_number_of_its_own() {
 #[tokio::test]
 async fn a_refusal_is_read_although_the_body_was_not() {
     // More than the buffers of both ends hold.
-    let body = vec![b'x'; 900 * 1024];
+    let body = vec![b'x'; 16 * 1024 * 1024];
     let head = "POST /channels/shop HTTP/1.1";
     let small = "[ingress]\nbody_limit = 1000";
     let stage = Stage::new(small).await;
