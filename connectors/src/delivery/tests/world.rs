@@ -245,7 +245,7 @@ impl World {
         for attempt in 1..20 {
             match self.handle(envelope, attempt).await {
                 Outcome::Done => return attempt,
-                Outcome::Retry { .. } | Outcome::Pause { .. } => {}
+                Outcome::Retry { .. } | Outcome::Defer { .. } | Outcome::Pause { .. } => {}
                 Outcome::Dead { reason } => panic!("dead: {reason}"),
             }
         }

@@ -6,6 +6,7 @@ use chrono::{SubsecRound, Utc};
 use serde_json::Map;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
+use tributary_base::text::is_blank;
 use tributary_bus::message::{ChoiceReply, Content, Profile};
 
 use super::{
@@ -73,7 +74,7 @@ impl Session<'_> {
         let (content, body) = match &message.body {
             Said::Text { text } => to_text(text, self.widget.rules.text_limit)?,
             Said::Upload { upload, caption } => {
-                let caption = match caption.as_deref().filter(|words| !words.trim().is_empty()) {
+                let caption = match caption.as_deref().filter(|words| !is_blank(words)) {
                     Some(words) => {
                         to_text(words, self.widget.rules.text_limit)?;
                         Some(words.to_owned())
