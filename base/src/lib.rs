@@ -9,3 +9,4 @@ pub mod log_limit;
 pub mod media;
 pub mod outgoing;
 pub mod telemetry;
+pub mod text;

@@ -20,7 +20,7 @@ pub(crate) fn check_together(settings: &Settings, problems: &mut Vec<Problem>) {
             ));
         }
     }
-    let positive: [(&str, usize); 11] = [
+    let positive: [(&str, usize); 12] = [
         ("bus.inbound_lanes", settings.bus.inbound_lanes.into()),
         ("bus.publish_window", settings.bus.publish_window),
         ("lanes.prefetch", settings.lanes.prefetch.into()),
@@ -34,6 +34,10 @@ pub(crate) fn check_together(settings: &Settings, problems: &mut Vec<Problem>) {
         (
             "delivery.max_attempts",
             settings.delivery.max_attempts as usize,
+        ),
+        (
+            "ingress.max_connections_per_address",
+            settings.ingress.max_connections_per_address,
         ),
         ("media.fetch_concurrency", settings.media.fetch_concurrency),
         (

@@ -97,6 +97,8 @@ pub struct Ingress {
     pub request_deadline: Duration,
     /// Of one process.
     pub max_connections: usize,
+    /// Of one internet address to one process (IPv6: of one /64 network).
+    pub max_connections_per_address: usize,
     pub trusted_proxies: Vec<IpNet>,
 }
 

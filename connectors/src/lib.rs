@@ -13,6 +13,7 @@ mod health;
 mod ledger;
 mod media;
 mod pace;
+mod refusals;
 pub mod registry;
 pub mod render;
 pub mod server;

@@ -1,5 +1,6 @@
 //! Long texts in pieces.
 
+use tributary_base::text;
 use tributary_bus::message::{Entity, Text};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -13,7 +14,7 @@ pub(super) fn split(text: &Text, limit: TextLimit) -> Option<Vec<Text>> {
     let mut rest = text.text.as_str();
     // Characters before `rest`.
     let mut offset = 0;
-    while !rest.trim().is_empty() {
+    while !text::is_blank(rest) {
         let Some(room) = longest_prefix(rest, limit) else {
             let next = rest.trim_start();
             if next.len() == rest.len() {
@@ -24,7 +25,7 @@ pub(super) fn split(text: &Text, limit: TextLimit) -> Option<Vec<Text>> {
             continue;
         };
         let (piece, after) = rest.split_at(piece_end(rest, room));
-        if !piece.trim().is_empty() {
+        if !text::is_blank(piece) {
             let body = if after.is_empty() {
                 piece
             } else {
@@ -231,7 +232,7 @@ mod tests {
                 let found = pieces(&text, limit);
                 for piece in &found {
                     prop_assert!(longest_prefix(piece, limit) == Some(piece.len()), "{piece:?} is too long");
-                    prop_assert!(!piece.trim().is_empty());
+                    prop_assert!(!text::is_blank(piece));
                 }
                 let bare = |text: &str| text.split_whitespace().collect::<String>();
                 prop_assert_eq!(bare(&found.concat()), bare(&text));

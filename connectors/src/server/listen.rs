@@ -8,6 +8,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use ipnet::IpNet;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -15,6 +16,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
+
+use super::{
+    places::Places,
+    wire::{Held, Wire},
+};
+use crate::refusals::{Way, reason, refuse};
 
 /// How long a client may take to send the head of a request, counted from the connection or the last response.
 /// Longer than a provider's keep-alive pause between two webhooks costs it a new connection, nothing else.
@@ -26,6 +33,10 @@ const HEAD_LIMIT: usize = 16 * 1024;
 pub(super) struct Limits {
     /// Connections at once.
     pub connections: usize,
+    /// Of those, how many one address may hold.
+    pub places: Places,
+    /// Who stands for many.
+    pub proxies: Vec<IpNet>,
     /// How long to wait for what is in flight after the stop.
     pub drain: Duration,
 }
@@ -33,12 +44,6 @@ pub(super) struct Limits {
 /// Who is at the other end of the TCP connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TcpPeer(pub SocketAddr);
-
-/// Keeps a connection counted for as long as it lives, as a WebSocket too.
-#[derive(Clone)]
-pub(super) struct Counted {
-    _permit: Arc<OwnedSemaphorePermit>,
-}
 
 /// Accepts until `stop`, then waits for the connections and for `others`.
 pub(super) async fn serve(
@@ -55,16 +60,22 @@ pub(super) async fn serve(
             () = stop.cancelled() => break,
             accepted = accept(&listener, &permits) => accepted,
         };
-        let Some((stream, peer, counted)) = accepted else {
+        let Some((stream, peer, permit)) = accepted else {
             continue;
         };
-        connections.spawn(connection(
-            stream,
-            peer,
-            counted,
-            router.clone(),
-            stop.clone(),
-        ));
+        let address = peer.ip().to_canonical();
+        let is_proxy = limits.proxies.iter().any(|net| net.contains(&address));
+        let place = limits.places.take(address);
+        if place.is_none() && !is_proxy {
+            refuse("", Way::Http, reason::CONNECTIONS_OF_ADDRESS, "");
+            continue;
+        }
+        let held = Held {
+            _permit: permit,
+            _place: place.filter(|_| !is_proxy),
+        };
+        let wire = Wire::new(stream, held, connections.clone());
+        connections.spawn(connection(wire, peer, router.clone(), stop.clone()));
     }
     drop(listener);
     connections.close();
@@ -84,14 +95,17 @@ pub(super) async fn serve(
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, Counted)> {
-    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+        permit
+    } else {
+        refuse("", Way::Http, reason::CONNECTIONS, "further ones wait");
+        Arc::clone(permits).acquire_owned().await.ok()?
+    };
     match listener.accept().await {
         Ok((stream, peer)) => {
-            let counted = Counted {
-                _permit: Arc::new(permit),
-            };
-            Some((stream, peer, counted))
+            drop(stream.set_nodelay(true));
+            Some((stream, peer, permit))
         }
         Err(error) => {
             // A connection that was reset before it was accepted, or no file handles left: neither ends the server.
@@ -102,17 +116,9 @@ async fn accept(
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    counted: Counted,
-    router: Router,
-    stop: CancellationToken,
-) {
-    drop(stream.set_nodelay(true));
+async fn connection(wire: Wire, peer: SocketAddr, router: Router, stop: CancellationToken) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(TcpPeer(peer));
-        request.extensions_mut().insert(counted.clone());
         let service = TowerToHyperService::new(router.clone());
         async move { Ok::<Response, Infallible>(call(service, request).await) }
     });
@@ -121,7 +127,7 @@ async fn connection(
         .header_read_timeout(HEAD_DEADLINE)
         .max_header_size(HEAD_LIMIT)
         .max_buf_size(2 * HEAD_LIMIT)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(wire), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

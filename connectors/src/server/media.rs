@@ -15,12 +15,17 @@ use tributary_base::media::{MediaRequest, serve};
 
 use super::{
     Shared,
-    routes::{Refused, account, log_refusal, peer_of, webhook},
+    routes::{Refused, account, peer_of, unknown_channel, webhook},
 };
-use crate::{MediaStream, Uploads};
+use crate::{
+    MediaStream, Uploads,
+    refusals::{Way, reason, refuse},
+};
 
 /// Uploads that run at once in one process; each holds a few MiB at most. Further ones are asked to come back.
 pub(super) const UPLOADS_LIMIT: usize = 64;
+/// Of those, how many one internet address may hold.
+pub(super) const UPLOADS_OF_ADDRESS: usize = 16;
 
 /// A signed link is opened.
 pub(super) async fn open(
@@ -52,19 +57,18 @@ pub(super) async fn uploads(
     request: Request,
 ) -> Response {
     let Some(account) = account(&shared, &params) else {
-        return StatusCode::NOT_FOUND.into_response();
+        return unknown_channel(Way::Upload);
     };
     let Some(uploads) = account.connector.uploads() else {
         return webhook(State(shared), Path(params), request).await;
     };
+    if !matches!(*request.method(), Method::POST | Method::OPTIONS) {
+        refuse(&account.channel.id, Way::Upload, reason::METHOD, "");
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
     match receive(&shared, uploads, request).await {
         Ok(response) => response,
-        Err(refused) => {
-            if let Refused::Account(error) = &refused {
-                log_refusal(account, error);
-            }
-            refused.into_response()
-        }
+        Err(refused) => refused.answer(account, Way::Upload),
     }
 }
 
@@ -79,10 +83,8 @@ async fn receive(
         let reply = uploads.preflight(&head).map_err(Refused::Account)?;
         return Ok(reply.map(Body::from));
     }
-    if head.method != Method::POST {
-        return Ok(StatusCode::METHOD_NOT_ALLOWED.into_response());
-    }
-    let _permit = shared.uploads.try_acquire().map_err(|_| Refused::Away)?;
+    let _place = shared.upload_places.take(peer).ok_or(Refused::Busy)?;
+    let _permit = shared.uploads.try_acquire().map_err(|_| Refused::Busy)?;
     let stream = stream(&head.headers, body);
     let deadline = shared.settings.media.fetch_deadline + shared.settings.ingress.request_deadline;
     let reply = timeout(deadline, uploads.receive(head, stream, peer))

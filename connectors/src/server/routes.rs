@@ -18,15 +18,19 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use metrics::{counter, histogram};
 use tokio::time::{Instant, timeout, timeout_at};
 use tower_http::catch_panic::CatchPanicLayer;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{
     Shared, assets,
-    listen::{Counted, TcpPeer},
+    listen::TcpPeer,
     media, peer,
+    places::Place,
     socket::{OpenSocket, bounded},
 };
-use crate::{Account, ReceiveError, SinkError, Visit, Webhook};
+use crate::{
+    Account, ReceiveError, SinkError, Visit, Webhook,
+    refusals::{Way, reason, refuse},
+};
 
 /// What a provider is asked to wait when nothing can be stored right now.
 const RETRY_SOON: Duration = Duration::from_secs(2);
@@ -67,15 +71,15 @@ pub(super) async fn webhook(
     request: Request,
 ) -> Response {
     let Some(account) = account(&shared, &params) else {
-        return StatusCode::NOT_FOUND.into_response();
+        return unknown_channel(Way::Http);
     };
     let Some(webhook) = account.connector.webhook() else {
-        return StatusCode::NOT_FOUND.into_response();
+        return Refused::Account(ReceiveError::NotFound).answer(account, Way::Http);
     };
     let started = Instant::now();
     let response = match receive(&shared, account, webhook, request).await {
         Ok(response) => response,
-        Err(refused) => refused.into_response(),
+        Err(refused) => refused.answer(account, Way::Http),
     };
     let channel = account.channel.id.clone();
     let status = response.status().as_u16().to_string();
@@ -108,17 +112,12 @@ async fn receive(
         .await
         .map_err(|_| Refused::Slow)??;
     let taken = async {
-        let received = webhook.receive(request, peer).await.map_err(|error| {
-            log_refusal(account, &error);
-            Refused::Account(error)
-        })?;
+        let received = webhook.receive(request, peer).await;
+        let received = received.map_err(Refused::Account)?;
         if !received.events.is_empty() || !received.receipts.is_empty() {
             let sink = &account.sink;
-            let away = |error: SinkError| {
-                warn!(channel_id = %account.channel.id, %error, "webhook refused for now");
-                Refused::Away
-            };
-            sink.ready().map_err(|_| Refused::Away)?;
+            let away = |error: SinkError| Refused::Away(error.to_string());
+            sink.ready().map_err(away)?;
             sink.publish(received.events).await.map_err(away)?;
             sink.receipts(received.receipts).await.map_err(away)?;
         }
@@ -126,7 +125,7 @@ async fn receive(
     };
     timeout_at(deadline, taken)
         .await
-        .map_err(|_| Refused::Away)?
+        .map_err(|_| Refused::Away("not done within ingress.request_deadline".to_owned()))?
 }
 
 /// The whole body, as long as it is within the limit.
@@ -153,10 +152,10 @@ async fn socket(
     request: Request,
 ) -> Response {
     let Some(account) = account(&shared, &params) else {
-        return StatusCode::NOT_FOUND.into_response();
+        return unknown_channel(Way::Socket);
     };
     let Some(sockets) = account.connector.sockets() else {
-        return StatusCode::NOT_FOUND.into_response();
+        return Refused::Account(ReceiveError::NotFound).answer(account, Way::Socket);
     };
     let visit = Visit {
         origin: request
@@ -167,14 +166,22 @@ async fn socket(
         peer: peer_of(&shared, &request),
     };
     if let Err(error) = sockets.admit(&visit) {
-        log_refusal(account, &error);
-        return Refused::Account(error).into_response();
+        return Refused::Account(error).answer(account, Way::Socket);
     }
-    let counted = request.extensions().get::<Counted>().cloned();
+    // A connection of its own has its place already.
+    let is_direct = tcp_of(&request) == visit.peer;
+    let place = shared.places.take(visit.peer);
+    if place.is_none() && !is_direct {
+        return Refused::Crowded.answer(account, Way::Socket);
+    }
+    let place = place.filter(|_| !is_direct);
     match timeout(ADMIT_DEADLINE, upgrade(request)).await {
-        Ok(Ok(upgrade)) => accept(&shared, account, visit, counted, bounded(upgrade)),
-        Ok(Err(rejection)) => rejection.into_response(),
-        Err(_) => Refused::Slow.into_response(),
+        Ok(Ok(upgrade)) => accept(&shared, account, visit, place, bounded(upgrade)),
+        Ok(Err(rejection)) => {
+            refuse(&account.channel.id, Way::Socket, reason::NO_WEBSOCKET, "");
+            rejection.into_response()
+        }
+        Err(_) => Refused::Slow.answer(account, Way::Socket),
     }
 }
 
@@ -187,15 +194,17 @@ fn accept(
     shared: &Shared,
     account: &Arc<Account>,
     visit: Visit,
-    counted: Option<Counted>,
+    place: Option<Place>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let account = Arc::clone(account);
     let stop = shared.stop.clone();
-    // Both live as long as the visitor stays: the place among the connections, and the server's wait for its sockets.
-    let held = (counted, shared.sockets.token());
+    // Both live as long as the visitor stays: the place of an address behind a proxy, and the server's wait for its
+    // sockets.
+    let held = (place, shared.sockets.token());
     upgrade.on_upgrade(move |socket| async move {
-        let socket = Box::new(OpenSocket::new(socket, stop.clone()));
+        let socket = OpenSocket::new(socket, Arc::clone(&account), stop.clone());
+        let socket = Box::new(socket);
         if let Some(sockets) = account.connector.sockets() {
             sockets
                 .serve(visit, socket, account.sink.clone(), stop)
@@ -206,29 +215,26 @@ fn accept(
 }
 
 pub(super) fn peer_of(shared: &Shared, request: &Request) -> IpAddr {
-    let tcp = request
-        .extensions()
-        .get::<TcpPeer>()
-        .map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip());
-    peer::peer(
-        tcp,
-        request.headers(),
-        &shared.settings.ingress.trusted_proxies,
-    )
+    let proxies = &shared.settings.ingress.trusted_proxies;
+    peer::peer(tcp_of(request), request.headers(), proxies)
 }
 
-pub(super) fn log_refusal(account: &Account, error: &ReceiveError) {
-    let channel_id = &account.channel.id;
-    match error {
-        ReceiveError::Unauthorized
-        | ReceiveError::Forbidden
-        | ReceiveError::NotFound
-        | ReceiveError::Malformed(_)
-        | ReceiveError::TooMany { .. } => debug!(channel_id, %error, "request refused"),
-        ReceiveError::Unavailable(_) | ReceiveError::Misconfigured(_) => {
-            warn!(channel_id, %error, "request refused for now");
-        }
-    }
+/// The other end of the connection, perhaps a proxy.
+fn tcp_of(request: &Request) -> IpAddr {
+    let peer = request.extensions().get::<TcpPeer>();
+    peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| {
+        peer.0.ip().to_canonical()
+    })
+}
+
+/// No account of this id. A script of any page may read so, to tell its visitor.
+pub(super) fn unknown_channel(way: Way) -> Response {
+    refuse("", way, reason::UNKNOWN_CHANNEL, "");
+    let mut response = StatusCode::NOT_FOUND.into_response();
+    let any = HeaderValue::from_static("*");
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
+    response
 }
 
 /// Why a request got no reply of the account.
@@ -238,8 +244,59 @@ pub(super) enum Refused {
     TooLarge,
     /// The client took too long over its request.
     Slow,
-    /// The bus cannot take anything right now, or did not in time.
-    Away,
+    /// As many uploads as one process, or one address, may bring at once.
+    Busy,
+    /// As many connections as one address may hold.
+    Crowded,
+    /// The bus cannot take anything right now, or did not in time; what is in the way.
+    Away(String),
+}
+
+impl Refused {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Account(error) => match error {
+                ReceiveError::Unauthorized => reason::UNAUTHORIZED,
+                ReceiveError::Forbidden => reason::ORIGIN,
+                ReceiveError::NotFound => reason::NO_SUCH_PATH,
+                ReceiveError::Malformed(_) => reason::MALFORMED,
+                ReceiveError::TooMany { .. } => reason::RATE_LIMITED,
+                ReceiveError::Unavailable(_) => reason::UNAVAILABLE,
+                ReceiveError::Misconfigured(_) => reason::MISCONFIGURED,
+            },
+            Self::TooLarge => reason::TOO_LARGE,
+            Self::Slow => reason::SLOW,
+            Self::Busy => reason::UPLOADS_AT_ONCE,
+            Self::Crowded => reason::CONNECTIONS_OF_ADDRESS,
+            Self::Away(_) => reason::UNAVAILABLE,
+        }
+    }
+
+    /// Counts the refusal, logs it and answers.
+    pub(super) fn answer(self, account: &Account, way: Way) -> Response {
+        let channel_id = &account.channel.id;
+        let detail = match &self {
+            Self::Account(
+                ReceiveError::Unavailable(reason) | ReceiveError::Misconfigured(reason),
+            )
+            | Self::Away(reason) => reason,
+            // May quote what came.
+            Self::Account(error) => {
+                debug!(channel_id, %error, "request refused");
+                ""
+            }
+            Self::TooLarge | Self::Slow | Self::Busy | Self::Crowded => "",
+        };
+        refuse(channel_id, way, self.reason(), detail);
+        let mut response = self.into_response();
+        if way == Way::Upload {
+            // No cookie is involved, and the visitor is to be told the true reason.
+            let any = HeaderValue::from_static("*");
+            let headers = response.headers_mut();
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
+        }
+        response
+    }
 }
 
 impl IntoResponse for Refused {
@@ -253,12 +310,13 @@ impl IntoResponse for Refused {
             Self::Account(ReceiveError::TooMany { retry_after }) => {
                 (StatusCode::TOO_MANY_REQUESTS, Some(retry_after))
             }
-            Self::Account(ReceiveError::Unavailable(_)) | Self::Away => {
+            Self::Account(ReceiveError::Unavailable(_)) | Self::Busy | Self::Away(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_SOON))
             }
             Self::Account(ReceiveError::Misconfigured(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(RETRY_LATER))
             }
+            Self::Crowded => (StatusCode::TOO_MANY_REQUESTS, Some(RETRY_LATER)),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, None),
         };

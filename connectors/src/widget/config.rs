@@ -75,8 +75,8 @@ const ACTIVE_TYPES: [&str; 7] = [
     "application/xhtml+xml",
     "application/javascript",
 ];
-/// Of one internet address, as many as so many visitors.
-const UPLOADING_VISITORS: u32 = 3;
+/// Of one internet address, which may be an office: as many as so many visitors.
+const UPLOADING_VISITORS: u32 = 10;
 
 impl Default for Config {
     fn default() -> Self {
@@ -88,8 +88,8 @@ impl Default for Config {
             text_limit: 4000,
             messages_per_10s: 10,
             messages_per_10m: 60,
-            visitors_per_minute: 5,
-            visitors_per_hour: 30,
+            visitors_per_minute: 60,
+            visitors_per_hour: 1000,
             sockets_per_visitor: 3,
             uploads: true,
             upload_limit: 10 * 1024 * 1024,

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Map;
+use tributary_base::text::is_blank;
 use tributary_bus::{
     ChannelId, MessageId,
     message::{
@@ -76,7 +77,7 @@ pub(super) struct Written {
 
 /// Checks a text; `limit` counts characters.
 pub(super) fn to_text(text: &str, limit: usize) -> Result<(Content, Body), Code> {
-    if text.trim().is_empty() {
+    if is_blank(text) {
         return Err(Code::BadMessage);
     }
     if text.chars().count() > limit {

@@ -1,20 +1,28 @@
 //! What one visitor, one internet address and one connection may do in a while.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, time::Duration};
 
 use tokio::time::Instant;
 use tributary_bus::Address;
 
 use super::{config::Rules, token::Visitor};
-use crate::Buckets;
+use crate::{Buckets, Rate};
 
 /// Frames of one connection: so many at once, and so many a second after that. Far above what the script sends.
-const FRAMES: f64 = 60.0;
+const FRAMES: f64 = FRAMES_AT_ONCE as f64;
 const FRAMES_PER_SECOND: f64 = 10.0;
+const FRAMES_AT_ONCE: u32 = 60;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Of one internet address, which may be an office or a mobile carrier: messages, and frames, as many as so many
+/// visitors.
+const VISITORS_OF_NETWORK: NonZeroU32 = NonZeroU32::new(50).expect("50 is not zero");
 
 /// The buckets of one account, at this worker.
 pub(super) struct Limits {
     messages: [Buckets; 2],
+    messages_of_network: [Buckets; 2],
+    frames_of_network: Option<Buckets>,
     visitors: [Buckets; 2],
     /// Of one visitor, and of one internet address.
     uploads: Option<[Buckets; 2]>,
@@ -24,6 +32,9 @@ impl Limits {
     pub(super) fn new(rules: &Rules) -> Self {
         Self {
             messages: rules.messages.map(Buckets::new),
+            messages_of_network: rules.messages.map(|rate| Buckets::new(of_network(rate))),
+            frames_of_network: Rate::new(FRAMES_PER_SECOND, SECOND, FRAMES_AT_ONCE)
+                .map(|rate| Buckets::new(of_network(rate))),
             visitors: rules.visitors.map(Buckets::new),
             uploads: (rules.uploads.as_ref()).map(|uploads| uploads.rates.map(Buckets::new)),
         }
@@ -33,8 +44,20 @@ impl Limits {
     ///
     /// # Errors
     /// Too much; how long to wait.
-    pub(super) fn message(&self, visitor: Visitor) -> Result<(), Duration> {
-        take(&self.messages, &visitor.address())
+    pub(super) fn message(&self, visitor: Visitor, peer: IpAddr) -> Result<(), Duration> {
+        take(&self.messages, &visitor.address())?;
+        take(&self.messages_of_network, &network(peer))
+    }
+
+    /// A frame comes from an internet address, whatever it says.
+    ///
+    /// # Errors
+    /// Too many; how long to wait.
+    pub(super) fn frame(&self, peer: IpAddr) -> Result<(), Duration> {
+        match &self.frames_of_network {
+            Some(frames) => frames.take(&network(peer)),
+            None => Ok(()),
+        }
     }
 
     /// A visitor brings a file.
@@ -55,6 +78,13 @@ impl Limits {
     /// Too many from this internet address; how long to wait.
     pub(super) fn newcomer(&self, peer: IpAddr) -> Result<(), Duration> {
         take(&self.visitors, &network(peer))
+    }
+}
+
+fn of_network(rate: Rate) -> Rate {
+    Rate {
+        interval: rate.interval / VISITORS_OF_NETWORK.get(),
+        burst: rate.burst.saturating_mul(VISITORS_OF_NETWORK),
     }
 }
 

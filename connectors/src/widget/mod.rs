@@ -49,6 +49,7 @@ use crate::{
     Action, Asset, Capabilities, CarouselLimits, ChoiceLimits, Connector, Context, Factory,
     InboundSink, MediaLimit, MediaLimits, MediaShelf, Part, Receipt, Receipts, ReceiveError,
     Received, SendContext, SendError, Socket, Sockets, Support, TextLimit, Uploads, Visit, Webhook,
+    refusals::{self, Way},
 };
 
 /// A reply longer than this goes out in parts.
@@ -203,6 +204,11 @@ impl Widget {
             limit: rules.limit,
             types: rules.types.clone(),
         })
+    }
+
+    /// Counts what a visitor was refused.
+    fn refuse(&self, way: Way, reason: &'static str, detail: &str) {
+        refusals::refuse(self.channel.as_str(), way, reason, detail);
     }
 
     async fn deliver(&self, part: &Part, context: &SendContext) -> Result<Receipt, SendError> {

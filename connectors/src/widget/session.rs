@@ -8,7 +8,7 @@ mod greet;
 mod say;
 mod seen;
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use metrics::gauge;
 use tokio::time::{Instant, timeout};
@@ -30,7 +30,10 @@ use super::{
     mailbox::{Letter, Mailbox, MailboxError},
     wire::{Close, Code, Complaint, Event, Reply, Request},
 };
-use crate::{Frame, InboundSink, Socket, SocketClosed, Visit};
+use crate::{
+    Frame, InboundSink, Socket, SocketClosed, Visit,
+    refusals::{Way, reason},
+};
 
 /// Between a visitor's pings. Proxies cut what is silent for a minute.
 const PING: Duration = Duration::from_secs(25);
@@ -73,12 +76,25 @@ pub(super) async fn serve(
     let _counted = Counted::new(&widget.channel);
     let greeted = Box::pin(greet(widget, &visit, &mut *socket)).await;
     let mut session = match greeted {
-        Ok(guest) => Session::new(widget, inbound, socket, guest),
+        Ok(guest) => Session::new(widget, inbound, socket, visit.peer, guest),
         Err(End::Gone) => return,
-        Err(End::Close(close)) => return socket.close(close.code(), close.reason()).await,
+        Err(End::Close(close)) => {
+            count(widget, close);
+            return socket.close(close.code(), close.reason()).await;
+        }
     };
     if let End::Close(close) = session.run().await {
+        count(widget, close);
         session.socket.close(close.code(), close.reason()).await;
+    }
+}
+
+/// Ends that follow from no complaint, which would have been counted.
+fn count(widget: &Widget, close: Close) {
+    match close {
+        Close::Silent => widget.refuse(Way::Socket, reason::SILENT, ""),
+        Close::Replaced => widget.refuse(Way::Socket, reason::REPLACED, ""),
+        Close::Unavailable | Close::BadFrames | Close::BadToken | Close::Flood => {}
     }
 }
 
@@ -149,6 +165,7 @@ struct Session<'a> {
     inbound: InboundSink,
     socket: Box<dyn Socket>,
     subscription: Subscription,
+    peer: IpAddr,
     writer: Writer,
     /// Pushed up to here, without gaps.
     cursor: i64,
@@ -176,6 +193,7 @@ impl<'a> Session<'a> {
         widget: &'a Widget,
         inbound: InboundSink,
         socket: Box<dyn Socket>,
+        peer: IpAddr,
         guest: Guest,
     ) -> Self {
         let position = guest.position.unwrap_or_default();
@@ -185,6 +203,7 @@ impl<'a> Session<'a> {
             inbound,
             socket,
             subscription: guest.subscription,
+            peer,
             writer: Writer {
                 channel: widget.channel.clone(),
                 visitor: guest.visitor,
@@ -246,13 +265,14 @@ impl<'a> Session<'a> {
             Ok(request) => request,
             Err(unreadable) => return self.bad_frame(Code::BadFrame, unreadable.client_id).await,
         };
-        if let Err(wait) = self.budget.take(Instant::now()) {
+        let budget = self.budget.take(Instant::now());
+        if let Err(wait) = budget.and_then(|()| self.widget.limits.frame(self.peer)) {
             let client_id = match request {
                 Request::Send(message) => Some(message.client_id),
                 Request::Press(press) => Some(press.client_id),
                 _ => None,
             };
-            return self.flooded(client_id, wait).await;
+            return self.flooded(reason::FRAMES, client_id, wait).await;
         }
         match request {
             Request::Send(message) => self.receive(message, text).await,
@@ -434,10 +454,16 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    async fn flooded(&mut self, client_id: Option<String>, wait: Duration) -> Result<(), End> {
+    /// `reason`: which limit it was.
+    async fn flooded(
+        &mut self,
+        reason: &'static str,
+        client_id: Option<String>,
+        wait: Duration,
+    ) -> Result<(), End> {
         self.strikes += 1;
-        self.complain(Code::RateLimited, client_id, Some(wait))
-            .await?;
+        self.widget.refuse(Way::Socket, reason, "");
+        complain(&mut *self.socket, Code::RateLimited, client_id, Some(wait)).await?;
         if self.strikes >= STRIKES {
             return Err(End::Close(Close::Flood));
         }
@@ -450,6 +476,7 @@ impl<'a> Session<'a> {
         client_id: Option<String>,
         wait: Option<Duration>,
     ) -> Result<(), End> {
+        self.widget.refuse(Way::Socket, code.as_str(), "");
         complain(&mut *self.socket, code, client_id, wait).await?;
         Ok(())
     }

@@ -8,6 +8,7 @@ mod choices;
 mod doors;
 mod mailbox;
 mod messages;
+mod refusals;
 mod replies;
 mod seen;
 mod stage;

@@ -2,7 +2,7 @@
 //!
 //! The claim is signed and holds all there is to know, so nothing has to be remembered about files that are never sent.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -10,7 +10,8 @@ use chrono::Utc;
 use futures::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 use serde_json::json;
-use tracing::{debug, warn};
+use tokio::time::timeout;
+use tracing::warn;
 use tributary_base::media::{PutError, clean_name, type_of};
 use tributary_bus::message::{Content, Media, MediaContent, MediaState, Text};
 use url::form_urlencoded;
@@ -21,7 +22,7 @@ use super::{
     config::UploadRules,
     token::Visitor,
 };
-use crate::{MediaShelf, MediaStream, ReceiveError, Uploads};
+use crate::{MediaShelf, MediaStream, ReceiveError, Uploads, refusals::Way};
 
 /// Where the script writes the file's name, percent-encoded: an address would end in logs of proxies.
 const NAME_HEADER: &str = "x-file-name";
@@ -29,6 +30,8 @@ const NAME_HEADER: &str = "x-file-name";
 const NAME_LIMIT: usize = 150;
 /// Bytes that tell what a file is.
 const HEAD: usize = 8 * 1024;
+/// How long the body of a request without a valid token is read, before it is refused.
+const STRANGERS_DRAIN: Duration = Duration::from_secs(2);
 /// How long a browser remembers that it may upload, in seconds.
 const PREFLIGHT_AGE: &str = "600";
 
@@ -81,7 +84,7 @@ impl Uploads for Widget {
             Ok(answer) => (StatusCode::OK, answer.clone(), None),
             Err(refusal) => {
                 let (status, code) = refusal.status_and_code();
-                debug!(channel_id = %self.channel, code, "upload refused");
+                self.refuse(Way::Upload, code, "");
                 let wait = match refusal {
                     Refusal::TooMany(seconds) => Some(*seconds),
                     _ => None,
@@ -156,8 +159,14 @@ impl Widget {
     ) -> Result<serde_json::Value, Refusal> {
         let mut body = body;
         let result = self.keep_file(rules, shelf, headers, &mut body, peer).await;
-        if result.is_err() {
-            drain(&mut body, rules.limit).await;
+        match &result {
+            // Nobody we know: not worth waiting for.
+            Err(Refusal::BadToken) => {
+                let rest = drain(&mut body, rules.limit);
+                timeout(STRANGERS_DRAIN, rest).await.ok();
+            }
+            Err(_) => drain(&mut body, rules.limit).await,
+            Ok(_) => {}
         }
         result
     }

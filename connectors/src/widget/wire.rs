@@ -242,8 +242,7 @@ pub(super) struct Complaint {
     pub(super) retry_after: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
     /// Not JSON, or fields that do not fit.
     BadFrame,
@@ -266,6 +265,33 @@ pub(super) enum Code {
     AlreadyPressed,
     /// Nothing was accepted; send it again.
     Unavailable,
+}
+
+impl Code {
+    /// As it is written.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::BadFrame => "bad_frame",
+            Self::UnknownFrame => "unknown_frame",
+            Self::BadHello => "bad_hello",
+            Self::BadVersion => "bad_version",
+            Self::BadToken => "bad_token",
+            Self::RateLimited => "rate_limited",
+            Self::BadMessage => "bad_message",
+            Self::TooLong => "too_long",
+            Self::Duplicate => "duplicate",
+            Self::BadUpload => "bad_upload",
+            Self::NotOffered => "not_offered",
+            Self::AlreadyPressed => "already_pressed",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// Why the connection is closed, in numbers (4000 and up are ours, RFC 6455 section 7.4.2).

@@ -1,6 +1,7 @@
 //! What holds for every content on every channel.
 
 use proptest::prelude::*;
+use tributary_base::text::is_blank;
 use tributary_bus::message::{
     Card, ChoiceAction, Choices, Content, DegradationCode, Media, MediaContent, Text,
 };
@@ -11,10 +12,6 @@ use crate::{Capabilities, TextLimit, render};
 /// Without blank space.
 fn bare(text: &str) -> String {
     text.split_whitespace().collect()
-}
-
-fn is_blank(text: &str) -> bool {
-    text.trim().is_empty()
 }
 
 /// Everything that a content shows, as one text, in order.

@@ -1,6 +1,7 @@
 //! Who wrote, and what surrounds a message.
 
 use serde_json::Value;
+use tributary_base::text::is_blank;
 use tributary_bus::message::{Identifier, MessageContext, Profile};
 
 use super::{
@@ -94,7 +95,7 @@ fn telegram_user(id: i64) -> Identifier {
 }
 
 fn name_of(chat: &Chat) -> Option<String> {
-    let title = chat.title.clone().filter(|title| !title.trim().is_empty());
+    let title = chat.title.clone().filter(|title| !is_blank(title));
     title.or_else(|| full_name(chat.first_name.as_ref(), chat.last_name.as_ref()))
 }
 

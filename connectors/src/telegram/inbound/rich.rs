@@ -4,6 +4,7 @@
 //! types of a later version keep their words.
 
 use serde_json::{Map, Value};
+use tributary_base::text::is_blank;
 use tributary_bus::message::{Entity, EntityKind, Text};
 
 /// Fields of a block that hold words, in the order in which they are read.
@@ -36,7 +37,7 @@ pub(super) fn text(message: &Value) -> Option<Text> {
     let Writer {
         text, mut entities, ..
     } = writer;
-    if text.trim().is_empty() {
+    if is_blank(&text) {
         return None;
     }
     // What surrounds others comes first.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use chrono::Utc;
 use tokio::time::timeout;
-use tracing::warn;
 use tributary_bus::message::{Attribution, Profile};
 
 use super::{
@@ -18,7 +17,10 @@ use super::{
     },
     End, PAGE_AND_ONE, PING, UNAVAILABLE_WAIT, complain, within,
 };
-use crate::{Frame, Socket, SocketClosed, Visit};
+use crate::{
+    Frame, Socket, SocketClosed, Visit,
+    refusals::{Way, reason},
+};
 
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 /// A visitor who comes without cursor is shown so many of the latest messages.
@@ -47,6 +49,9 @@ pub(super) async fn greet(
     socket: &mut dyn Socket,
 ) -> Result<Guest, End> {
     let hello = hello(widget, socket).await?;
+    if let Err(wait) = widget.limits.frame(visit.peer) {
+        return Err(flooded(widget, socket, reason::FRAMES, wait).await);
+    }
     let (signer, visitor) = identify(widget, visit, socket, hello.token.as_deref()).await?;
     // Before the mailbox is read, so that nothing falls in between.
     let subscription =
@@ -133,6 +138,7 @@ async fn hello(widget: &Widget, socket: &mut dyn Socket) -> Result<Hello, End> {
             Ok(_) => Code::BadHello,
         },
     };
+    widget.refuse(Way::Socket, wrong.as_str(), "");
     complain(socket, wrong, None, None).await?;
     Err(End::Close(Close::BadFrames))
 }
@@ -152,24 +158,40 @@ async fn identify<'a>(
         Some(token) => match signer.verify(token, Utc::now()) {
             Ok(visitor) => visitor,
             Err(BadToken) => {
+                widget.refuse(Way::Socket, Code::BadToken.as_str(), "");
                 complain(socket, Code::BadToken, None, None).await?;
                 return Err(End::Close(Close::BadToken));
             }
         },
         None => match widget.limits.newcomer(visit.peer) {
             Ok(()) => Visitor::generate(),
-            Err(wait) => {
-                complain(socket, Code::RateLimited, None, Some(wait)).await?;
-                return Err(End::Close(Close::Flood));
-            }
+            Err(wait) => return Err(flooded(widget, socket, reason::NEW_VISITORS, wait).await),
         },
     };
     Ok((signer, visitor))
 }
 
+/// Too much comes from this internet address.
+async fn flooded(
+    widget: &Widget,
+    socket: &mut dyn Socket,
+    reason: &'static str,
+    wait: Duration,
+) -> End {
+    widget.refuse(Way::Socket, reason, "");
+    match complain(socket, Code::RateLimited, None, Some(wait)).await {
+        Ok(()) => End::Close(Close::Flood),
+        Err(SocketClosed) => End::Gone,
+    }
+}
+
 /// Nobody can be greeted right now.
 async fn unavailable(widget: &Widget, socket: &mut dyn Socket, error: &MailboxError) -> End {
-    warn!(channel_id = %widget.channel, %error, "a visitor is sent away: the mailbox cannot be read");
+    widget.refuse(
+        Way::Socket,
+        Code::Unavailable.as_str(),
+        &format!("the mailbox cannot be read: {error}"),
+    );
     match complain(socket, Code::Unavailable, None, Some(UNAVAILABLE_WAIT)).await {
         Ok(()) => End::Close(Close::Unavailable),
         Err(SocketClosed) => End::Gone,

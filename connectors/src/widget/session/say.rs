@@ -6,6 +6,7 @@ use chrono::{SubsecRound, Utc};
 use serde_json::Map;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
+use tributary_base::text::is_blank;
 use tributary_bus::message::{ChoiceReply, Content, Profile};
 
 use super::{
@@ -23,6 +24,7 @@ use super::{
     },
     End, Session, UNAVAILABLE_WAIT, within,
 };
+use crate::refusals::reason;
 
 /// Between two reports that a visitor writes.
 const TYPING_EVERY: Duration = Duration::from_secs(3);
@@ -72,7 +74,7 @@ impl Session<'_> {
         let (content, body) = match &message.body {
             Said::Text { text } => to_text(text, self.widget.rules.text_limit)?,
             Said::Upload { upload, caption } => {
-                let caption = match caption.as_deref().filter(|words| !words.trim().is_empty()) {
+                let caption = match caption.as_deref().filter(|words| !is_blank(words)) {
                     Some(words) => {
                         to_text(words, self.widget.rules.text_limit)?;
                         Some(words.to_owned())
@@ -169,8 +171,8 @@ impl Session<'_> {
     /// On the bus, then in the mailbox, then acknowledged.
     async fn publish(&mut self, spoken: Spoken) -> Result<(), End> {
         let client_id = spoken.client_id.clone();
-        if let Err(wait) = self.widget.limits.message(self.writer.visitor) {
-            return self.flooded(Some(client_id), wait).await;
+        if let Err(wait) = self.widget.limits.message(self.writer.visitor, self.peer) {
+            return self.flooded(reason::MESSAGES, Some(client_id), wait).await;
         }
         self.strikes = self.strikes.saturating_sub(1);
         let Written { event, draft } = to_event(

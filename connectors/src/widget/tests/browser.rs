@@ -2,6 +2,7 @@
 //! the owner of the delivery lane does it.
 
 mod page;
+mod refused;
 mod scene;
 mod staying;
 #[path = "../../../../tests/e2e/browser/webdriver.rs"]

@@ -131,6 +131,7 @@ async fn bad_messages_are_refused_by_name() {
     for (client_id, body, code) in [
         ("c1", body("01234567890"), "too_long"),
         ("c2", body("  \n "), "bad_message"),
+        ("c2", body("\u{200b}\u{2060}\u{feff}"), "bad_message"),
         ("c3", json!({"type": "file", "upload": "u1"}), "bad_message"),
         ("c 4", body("Hi"), "bad_message"),
         ("c0", body("other"), "duplicate"),

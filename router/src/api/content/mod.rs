@@ -12,7 +12,7 @@ mod tests;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tributary_base::media::clean_name;
+use tributary_base::{media::clean_name, text::is_blank};
 use tributary_bus::message::{Content, Email, MediaContent, Template};
 
 use super::problem::Problem;
@@ -149,7 +149,7 @@ fn email(at: &str, content: &Email) -> Result<(), Problem> {
         }
     }
     let html = content.html.as_deref().unwrap_or_default();
-    let is_blank = content.text.trim().is_empty() && html.trim().is_empty();
+    let is_blank = is_blank(&content.text) && is_blank(html);
     if is_blank && content.attachments.is_empty() {
         let detail = "must not be empty or only spaces, unless there is html or an attachment";
         return Err(Problem::field(&within(at, "text"), detail));

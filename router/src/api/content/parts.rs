@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
+use tributary_base::text::is_blank;
 use tributary_bus::message::{
     ContactCard, Entity, EntityKind, Location, Media, MediaState, Sticker, Text,
 };
@@ -35,7 +36,7 @@ pub(super) fn nothing_else(at: &str, extra: &Map<String, Value>) -> Result<(), P
 
 /// A text whose length, in characters, is within bounds.
 pub(super) fn short(at: &str, text: &str, length: RangeInclusive<usize>) -> Result<(), Problem> {
-    if *length.start() > 0 && text.trim().is_empty() {
+    if *length.start() > 0 && is_blank(text) {
         return Err(Problem::field(at, "must not be empty or only spaces"));
     }
     let count = text.chars().count();
@@ -227,5 +228,19 @@ pub(super) fn card(at: &str, card: &ContactCard) -> Result<(), Problem> {
     match &card.vcard {
         Some(vcard) => short(&within(at, "vcard"), vcard, 1..=TEXT_LIMIT),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_no_text() {
+        for blank in ["", " \n", "\u{200b}", "\u{2060}\u{feff} \u{3164}"] {
+            assert!(short("content.text", blank, 1..=10).is_err(), "{blank:?}");
+            assert!(short("content.text", blank, 0..=10).is_ok(), "{blank:?}");
+        }
+        assert!(short("content.text", "\u{200b}a", 1..=10).is_ok());
     }
 }

@@ -50,9 +50,12 @@
     panel.style.top = modal && view ? `${view.offsetTop}px` : "";
   }
 
+  /** Nothing to see, though it may have characters: the server refuses it too. */
+  const BLANK = /^[\s\p{Cc}\p{Default_Ignorable_Code_Point}\u2800]*$/u;
+
   function submit() {
     const words = input.value.trim();
-    if (!words) return;
+    if (BLANK.test(words)) return;
     const length = [...words].length;
     if (length > limit) {
       say(`${text.long(limit)} (${length})`);

@@ -38,7 +38,12 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) async fn new() -> Self {
-        let mut stage = Stage::new("demo_page = true").await;
+        Self::with("").await
+    }
+
+    /// With more settings of the widget.
+    pub(super) async fn with(settings: &str) -> Self {
+        let mut stage = Stage::new(&format!("demo_page = true\n{settings}")).await;
         let browser = Browser::start().await;
         browser.open(&stage.url("channels/shop/demo")).await;
         browser.click(".launcher").await;
