@@ -33,9 +33,9 @@ pub struct CreateAgent {
     /// Whether new conversations may be assigned to the agent.
     #[serde(default)]
     available: bool,
-    /// Conversations at once, at most.
+    /// Conversations at once, at most; 10 unless said otherwise.
     #[serde(default = "default_capacity")]
-    #[schema(minimum = 1, maximum = 10000, default = 10)]
+    #[schema(minimum = 1, maximum = 10000, required = false)]
     capacity: u32,
 }
 

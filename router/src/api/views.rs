@@ -82,7 +82,7 @@ pub fn schemas_of_the_bus() -> Map<String, Value> {
 fn schema_of<T: JsonSchema>(generator: &mut schemars::SchemaGenerator) -> Value {
     let mut schema = generator.root_schema_for::<T>().to_value();
     if let Some(object) = schema.as_object_mut() {
-        for key in ["$schema", "components", "$defs"] {
+        for key in ["$schema", "title", "components", "$defs"] {
             object.remove(key);
         }
     }

@@ -101,6 +101,7 @@ fn complete_schemas(document: &mut Value) {
     for named in ["CreateAgent", "ChangeAgent", "CreateApiKey"] {
         schemas[named]["properties"]["name"]["pattern"] = requests::PLAIN_LINE.into();
     }
+    schemas["CreateEndpoint"]["properties"]["events"]["items"]["enum"] = json!(event_patterns());
     let states = HealthState::ALL.map(HealthState::as_str);
     schemas["ChannelHealth"]["properties"]["state"]["enum"] = json!(states);
     if let Some(schema) = schemas.get_mut("ProblemCode") {
@@ -146,6 +147,17 @@ fn complete_parameters(document: &mut Value) {
     }
 }
 
+/// Everything that stands for event types.
+fn event_patterns() -> Vec<String> {
+    let nouns = EVENT_TYPES.iter().filter_map(|kind| kind.split_once('.'));
+    let nouns: BTreeSet<String> = nouns.map(|(noun, _)| format!("{noun}.*")).collect();
+    let types = EVENT_TYPES.iter().map(|kind| (*kind).to_owned());
+    std::iter::once("*".to_owned())
+        .chain(nouns)
+        .chain(types)
+        .collect()
+}
+
 /// What a parameter of this name must be like.
 fn keywords_of(name: &str) -> Value {
     match name {
@@ -155,12 +167,7 @@ fn keywords_of(name: &str) -> Value {
             json!({ "enum": ConversationState::ALL.map(ConversationState::as_str) })
         }
         "types" => {
-            let mut kinds: Vec<&str> = EVENT_TYPES.to_vec();
-            let nouns = EVENT_TYPES.iter().filter_map(|kind| kind.split_once('.'));
-            let nouns: BTreeSet<String> = nouns.map(|(noun, _)| format!("{noun}.*")).collect();
-            kinds.push("*");
-            kinds.extend(nouns.iter().map(String::as_str));
-            let one = kinds.join("|").replace('.', "\\.").replace('*', "\\*");
+            let one = event_patterns().join("|").replace('.', "\\.").replace('*', "\\*");
             json!({ "pattern": format!("^({one})(,({one}))*$") })
         }
         "Idempotency-Key" => {
