@@ -12,4 +12,5 @@ mod refusals;
 mod support;
 mod tenants;
 mod trouble;
+mod ways_out;
 mod webhooks;
