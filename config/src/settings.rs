@@ -139,6 +139,8 @@ pub struct Router {
     #[serde(with = "crate::duration")]
     pub event_retention: Duration,
     pub relay_batch: usize,
+    #[serde(with = "crate::duration")]
+    pub release_absent_after: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize)]

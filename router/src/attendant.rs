@@ -26,6 +26,7 @@ pub struct RouterAttendant {
     batch: usize,
     relay_batch: usize,
     retention: Retention,
+    release_after: Duration,
 }
 
 impl RouterAttendant {
@@ -50,6 +51,7 @@ impl RouterAttendant {
             batch: settings.router.batch_size.max(1),
             relay_batch: settings.router.relay_batch,
             retention: Retention::of(settings),
+            release_after: settings.router.release_absent_after,
         }
     }
 }
@@ -102,7 +104,7 @@ impl Attendant for RouterAttendant {
         let relay = Relay::new(self.store.clone(), bus, shards, self.relay_batch);
         let keeper = async {
             if first {
-                chores::keep(&self.store, &self.retention, &stop).await;
+                chores::keep(&self.store, &self.retention, self.release_after, &stop).await;
             }
         };
         tokio::join!(

@@ -51,8 +51,15 @@ pub(crate) async fn listen(store: &Store, stop: &CancellationToken) {
     stop.run_until_cancelled(work).await;
 }
 
-/// Sweeps for those who wait in vain, measures the outbox and how channels do, and removes what was kept long enough.
-pub(crate) async fn keep(store: &Store, retention: &Retention, stop: &CancellationToken) {
+/// Sweeps for those who wait in vain (also for an agent who has been away for `release_after`,
+/// unless that is zero), measures the outbox and how channels do, and removes what was kept long
+/// enough.
+pub(crate) async fn keep(
+    store: &Store,
+    retention: &Retention,
+    release_after: Duration,
+    stop: &CancellationToken,
+) {
     let work = async {
         let mut ticks = tokio::time::interval(SWEEP);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -60,6 +67,9 @@ pub(crate) async fn keep(store: &Store, retention: &Retention, stop: &Cancellati
             ticks.tick().await;
             if let Err(error) = sweep(store).await {
                 tracing::warn!(%error, "sweeping failed; trying again");
+            }
+            if let Err(error) = release(store, release_after).await {
+                tracing::warn!(%error, "conversations of absent agents were not released; trying again");
             }
             if tick == 0
                 && let Err(error) = tidy(store, retention).await
@@ -78,6 +88,20 @@ async fn sweep(store: &Store) -> Result<(), StoreError> {
     }
     for organization in store.organizations_to_match().await? {
         store.match_team(&organization).await?;
+    }
+    Ok(())
+}
+
+async fn release(store: &Store, after: Duration) -> Result<(), StoreError> {
+    if after.is_zero() {
+        return Ok(());
+    }
+    let released = store.release_absent(after, now()).await?;
+    if released > 0 {
+        tracing::info!(
+            released,
+            "conversations of absent agents wait for another one"
+        );
     }
     Ok(())
 }

@@ -42,8 +42,12 @@ pub struct ConversationsQuery {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AssignConversation {
-    #[schema(value_type = uuid::Uuid)]
-    agent_id: AgentId,
+    /// `null`: nobody; it waits for an agent again.
+    // Named, so that it has to be there: what was left out by mistake takes a conversation from
+    // nobody.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(value_type = Option<uuid::Uuid>, required)]
+    agent_id: Option<AgentId>,
 }
 
 /// List conversations
@@ -114,7 +118,9 @@ pub async fn reopen_conversation(
 
 /// Assign a conversation
 ///
-/// To this agent, whatever its availability and capacity.
+/// To this agent, whatever its availability and capacity. Or to nobody (`"agent_id": null`): it
+/// waits again, behind those who wait already, and is assigned when an agent has room, who may be
+/// the same one.
 #[utoipa::path(
     post, path = "/v1/conversations/{id}/assign", tag = "conversations", params(("id" = Uuid, Path, description = "Conversation id")),
     request_body = AssignConversation,
@@ -126,9 +132,10 @@ pub async fn assign_conversation(
     Id(id): Id<ConversationId>,
     Body(request): Body<AssignConversation>,
 ) -> Result<Json<Conversation>, Problem> {
-    let view = state
-        .store()
-        .assign_conversation(&organization, id, request.agent_id)
-        .await?;
+    let store = state.store();
+    let view = match request.agent_id {
+        Some(agent) => store.assign_conversation(&organization, id, agent).await?,
+        None => store.release_conversation(&organization, id).await?,
+    };
     Ok(Json(view.into()))
 }

@@ -6,6 +6,7 @@ use tributary_base::on;
 use tributary_bus::{AgentId, OrganizationId};
 
 use super::{AgentRow, Availability, Store, StoreError, matching};
+use crate::model::now;
 
 /// What is to change about an agent; `None` stays as it is.
 #[derive(Debug, Clone, Default)]
@@ -39,13 +40,15 @@ impl Store {
             matching::lock_team(&mut tx, organization).await?;
             let changed = on!(&mut tx, db => sqlx::query(
                 "UPDATE agents SET name = COALESCE($3, name), available = COALESCE($4, available),
-                 capacity = COALESCE($5, capacity) WHERE organization = $1 AND id = $2",
+                 capacity = COALESCE($5, capacity), away_since = CASE WHEN COALESCE($4, available) THEN NULL
+                 ELSE COALESCE(away_since, $6) END WHERE organization = $1 AND id = $2",
             )
             .bind(organization)
             .bind(id)
             .bind(changes.name)
             .bind(available)
             .bind(capacity)
+            .bind(now())
             .execute(db)
             .await
             .map(|done| done.rows_affected()))?;

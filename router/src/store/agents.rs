@@ -80,12 +80,15 @@ impl Store {
             matching::lock_team(&mut tx, organization).await?;
             let agent: Option<Agent> = on!(&mut tx, db => {
                 sqlx::query_as(
-                    "UPDATE agents SET available = $1 WHERE id = $2 AND organization = $3 \
+                    "UPDATE agents SET available = $1, \
+                     away_since = CASE WHEN $1 THEN NULL ELSE COALESCE(away_since, $4) END \
+                     WHERE id = $2 AND organization = $3 \
                      RETURNING id, organization, name, available, capacity, created_at",
                 )
                 .bind(availability == Availability::Available)
                 .bind(id)
                 .bind(organization)
+                .bind(now())
                 .fetch_optional(db)
                 .await
             })?;
@@ -101,8 +104,8 @@ impl Store {
 pub(super) async fn insert(tx: &mut Tx, agent: &Agent) -> Result<(), StoreError> {
     on!(tx, db => {
         sqlx::query(
-            "INSERT INTO agents (id, organization, name, available, capacity, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO agents (id, organization, name, available, capacity, created_at, away_since) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(agent.id)
         .bind(&agent.organization)
@@ -110,6 +113,7 @@ pub(super) async fn insert(tx: &mut Tx, agent: &Agent) -> Result<(), StoreError>
         .bind(agent.available)
         .bind(agent.capacity)
         .bind(agent.created_at)
+        .bind((!agent.available).then_some(agent.created_at))
         .execute(db)
         .await
         .map(drop)

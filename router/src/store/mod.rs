@@ -27,6 +27,7 @@ mod presence;
 mod queries;
 mod reading;
 mod receive;
+mod release;
 mod replay;
 mod requeue;
 mod rows;

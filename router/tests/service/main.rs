@@ -13,4 +13,5 @@ mod refusals;
 mod support;
 mod tenants;
 mod trouble;
+mod ways_out;
 mod webhooks;

@@ -3,11 +3,12 @@
 use std::{num::NonZeroU32, pin::Pin};
 
 use anyhow::{Context, Result, ensure};
+use chrono::{TimeDelta, Utc};
 use tokio::task::JoinSet;
 use tributary_bus::message::ConversationState;
-use tributary_router::store::{Agent, Availability, NewAgent};
+use tributary_router::store::{Agent, Availability, NewAgent, StoreError};
 
-use crate::support::{World, acme, message};
+use crate::support::{World, acme, field, message, rival};
 
 type Ran<'w> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'w>>;
 
@@ -231,4 +232,127 @@ impl World {
             sqlx::query_scalar("SELECT id FROM conversations WHERE state = 'assigned'").fetch_all(db).await
         })?)
     }
+}
+
+/// Why the status of a conversation changed, in the order of the outbox.
+async fn reasons(world: &World) -> Result<Vec<String>> {
+    let mut reasons = Vec::new();
+    for envelope in world.outbox().await? {
+        if envelope.kind == "conversation.status_changed.v1" {
+            let (previous, reason) = (field(&envelope, "/previous")?, field(&envelope, "/reason")?);
+            reasons.push(format!("{previous} {reason}").replace('"', ""));
+        }
+    }
+    Ok(reasons)
+}
+
+pub fn a_conversation_goes_back_to_those_who_wait(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        let (store, kim) = (&world.store, agent(world, 1).await?);
+        for address in ["ada", "bob"] {
+            world.take_in(vec![message(address, address)?]).await?;
+            store.match_team(&acme()).await?;
+        }
+        let ada = world.conversation_of("ada").await?;
+        assert_eq!(ada.agent_id, Some(kim.id));
+        // Bob waited first: he is next, and Ada waits behind him.
+        let back = store.release_conversation(&acme(), ada.id).await?;
+        assert_eq!(
+            (back.state, back.agent_id),
+            (ConversationState::Waiting, None)
+        );
+        assert_eq!(world.conversation_of("bob").await?.agent_id, Some(kim.id));
+        let told = world.told().await?.len();
+        let again = store.release_conversation(&acme(), ada.id).await?;
+        assert_eq!((again, world.told().await?.len()), (back, told));
+        assert_eq!(reasons(world).await?, ["assigned requested"]);
+        // Alone, she gets the same agent again.
+        let bob = world.conversation_of("bob").await?.id;
+        store.close_conversation(&acme(), bob).await?;
+        let given = store.release_conversation(&acme(), ada.id).await?;
+        assert_eq!(given.agent_id, Some(kim.id));
+        let foreign = store.release_conversation(&rival(), ada.id).await;
+        ensure!(foreign.is_err(), "{foreign:?}");
+        store.close_conversation(&acme(), ada.id).await?;
+        let closed = store.release_conversation(&acme(), ada.id).await;
+        ensure!(matches!(closed, Err(StoreError::Closed)), "{closed:?}");
+        Ok(())
+    })
+}
+
+pub fn who_waits_for_an_absent_agent_waits_for_another(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        let (store, kim) = (&world.store, agent(world, 2).await?);
+        for address in ["ada", "bob"] {
+            world.take_in(vec![message(address, address)?]).await?;
+            store.match_team(&acme()).await?;
+        }
+        let bob = world.conversation_of("bob").await?;
+        store.close_conversation(&acme(), bob.id).await?;
+        let grace = std::time::Duration::from_secs(600);
+        let long = || Utc::now() + TimeDelta::seconds(601);
+        assert_eq!(
+            store.release_absent(grace, long()).await?,
+            0,
+            "she is there"
+        );
+        let away = Availability::Away;
+        store.set_availability(&acme(), kim.id, away).await?;
+        // Said again, it is no later.
+        store.set_availability(&acme(), kim.id, away).await?;
+        assert_eq!(
+            store.release_absent(grace, Utc::now()).await?,
+            0,
+            "not for long"
+        );
+        let lee = agent(world, 1).await?;
+        // Two workers at once: it happens once.
+        let (first, second) = tokio::join!(
+            store.release_absent(grace, long()),
+            store.release_absent(grace, long())
+        );
+        assert_eq!(first? + second?, 1);
+        let ada = world.conversation_of("ada").await?;
+        assert_eq!(ada.agent_id, Some(lee.id));
+        let told = reasons(world).await?;
+        assert_eq!(told, ["assigned requested", "assigned agent_absent"]);
+        let bob = world.conversation_of("bob").await?;
+        assert_eq!(bob.state, ConversationState::Closed, "closed ones stay");
+        // Given to somebody who is away, by a person: the time counts from then.
+        store.assign_conversation(&acme(), ada.id, kim.id).await?;
+        world
+            .execute("UPDATE agents SET away_since = created_at".to_owned())
+            .await?;
+        assert_eq!(store.release_absent(grace, Utc::now()).await?, 0);
+        // Back in time: it stays.
+        store
+            .set_availability(&acme(), kim.id, Availability::Available)
+            .await?;
+        assert_eq!(store.release_absent(grace, long()).await?, 0);
+        Ok(())
+    })
+}
+
+/// The settings say so, and the first lane's owner does it.
+pub fn the_chores_release_the_conversations_of_absent_agents(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        let (store, kim) = (&world.store, agent(world, 1).await?);
+        world.take_in(vec![message("ada", "ada")?]).await?;
+        store.match_team(&acme()).await?;
+        store
+            .set_availability(&acme(), kim.id, Availability::Away)
+            .await?;
+        let mut settings = world.settings.clone();
+        settings.router.release_absent_after = std::time::Duration::from_millis(1);
+        let bus: std::sync::Arc<dyn tributary_bus::Bus> = world.bus.clone();
+        let router = tributary_router::RouterAttendant::new(store.clone(), bus, &settings);
+        let beside = world.alongside(router, 0);
+        world
+            .eventually("she waits again", async || {
+                let ada = world.conversation_of("ada").await?;
+                Ok(ada.state == ConversationState::Waiting && ada.agent_id.is_none())
+            })
+            .await?;
+        beside.end().await
+    })
 }

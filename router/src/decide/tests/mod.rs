@@ -5,6 +5,7 @@ mod changes;
 mod contacts;
 mod echoes;
 mod elsewhere;
+mod interleaving;
 mod messages;
 mod reading;
 mod refusals;
