@@ -40,7 +40,7 @@ pub use event_id::event_id;
 pub use health::HealthReport;
 pub use ledger::{Ledger, LedgerError};
 pub use media::{
-    FetchError, FetchQueue, MediaAccess, MediaShelf, MediaSource, MediaStream, NoMedia,
+    FetchError, FetchQueue, LinkTypes, MediaAccess, MediaShelf, MediaSource, MediaStream, NoMedia,
 };
 pub use pace::{Bucket, Buckets, Pace, Rate};
 pub use render::{Rendered, Unrenderable, render};

@@ -120,7 +120,7 @@ mod tests {
         }
         let short = safe_name(Some(&long));
         assert!(
-            short.len() <= NAME_LIMIT && short.ends_with("щ.jpeg"),
+            short.len() <= LINKED && short.ends_with("щ.jpeg"),
             "{short}"
         );
         assert_eq!(

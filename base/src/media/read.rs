@@ -74,6 +74,30 @@ impl MediaStore {
         }))
     }
 
+    /// As `describe`, with what its sender said of the type where the bytes do not tell it.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn describe_as(
+        &self,
+        organization: &str,
+        id: &str,
+        declared: Option<&str>,
+    ) -> Result<Option<Stored>, ReadError> {
+        let Some((size, _)) = self.size(organization, id).await? else {
+            return Ok(None);
+        };
+        let Some(head) = self.head(organization, id, size.min(HEAD)).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Stored {
+            id: id.to_owned(),
+            size,
+            mime: sniff::named(&head, declared),
+            pixels: pixels(&head),
+        }))
+    }
+
     /// Opens a medium; `None` when the organization has no such medium.
     ///
     /// # Errors

@@ -77,6 +77,10 @@ pub fn settle(head: &[u8], declared: Option<&str>) -> String {
         Some("application/x-ole-storage") => declared
             .filter(|mime| mime.starts_with("application/vnd.ms-") || *mime == "application/msword")
             .unwrap_or("application/x-ole-storage"),
+        // An animated sticker is a zipped drawing.
+        Some("application/gzip") => declared
+            .filter(|mime| *mime == "application/x-tgsticker")
+            .unwrap_or("application/gzip"),
         Some(sniffed) => sniffed,
         None if is_text(head) => declared
             .filter(|mime| !is_sniffable(mime) && !ACTIVE.contains(mime))
@@ -88,6 +92,15 @@ pub fn settle(head: &[u8], declared: Option<&str>) -> String {
             .unwrap_or(OCTETS),
     }
     .to_owned()
+}
+
+/// As `settle`, and what was declared where the bytes show nothing at all.
+pub(super) fn named(head: &[u8], declared: Option<&str>) -> String {
+    let settled = settle(head, declared);
+    match declared.and_then(plain) {
+        Some(declared) if settled == OCTETS => declared,
+        Some(_) | None => settled,
+    }
 }
 
 /// `type/subtype` in lower case, without parameters; `None` for anything else.

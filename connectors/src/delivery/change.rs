@@ -5,7 +5,7 @@ use chrono::SubsecRound;
 use tributary_bus::{
     Address, Lease, MessageId, Outcome, Work,
     message::{
-        DeliveryDelete, DeliveryEdit, DeliveryReact, Failure, FailureCode, MessageChange, Priority,
+        Content, DeliveryDelete, DeliveryEdit, DeliveryReact, Failure, FailureCode, MessageChange, Priority,
     },
 };
 
@@ -15,7 +15,7 @@ use super::{
     pause,
     report::Refused,
 };
-use crate::{Action, Support, render::render};
+use crate::{Action, Support, media::describe_all, render::render};
 
 /// A delivery that changes one message.
 pub(super) trait Change: OfChannel {
@@ -37,7 +37,13 @@ impl Change for DeliveryEdit {
 
     async fn action(&self, handler: &DeliveryHandler) -> Result<Result<Action, Failure>, Outcome> {
         let ids = handler.provider_ids(self.message_id, &self.provider_ids);
-        Ok(ids.await?.and_then(|ids| handler.edit_action(self, ids)))
+        let ids = match ids.await? {
+            Ok(ids) => ids,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let access = &*handler.account.media.access;
+        let content = describe_all(access, self.content.clone(), handler.send_deadline).await;
+        Ok(handler.edit_action(&content, ids))
     }
 }
 
@@ -157,10 +163,10 @@ impl DeliveryHandler {
     }
 
     /// As many parts as there are messages in the channel, or nothing.
-    fn edit_action(&self, delivery: &DeliveryEdit, ids: Vec<String>) -> Result<Action, Failure> {
+    fn edit_action(&self, content: &Content, ids: Vec<String>) -> Result<Action, Failure> {
         let capabilities = self.account.connector.capabilities();
         supported(capabilities.edit, "edit messages")?;
-        let rendered = render(&delivery.content, capabilities)?;
+        let rendered = render(content, capabilities)?;
         if rendered.parts.len() != ids.len() {
             return Err(rejected(format!(
                 "the new content takes {} messages in this channel, the old one was sent in {}",

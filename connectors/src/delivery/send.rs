@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Part, Receipts,
+    media::describe_all,
     ledger::{Begun, Ending, Noted, OnUnknown, PartKey, Settled, Target, Try},
     registry::OnUncertain,
     render::render,
@@ -50,7 +51,9 @@ impl DeliveryHandler {
         act: Act<'_>,
         lease: &Lease,
     ) -> Result<(), Outcome> {
-        let delivery: DeliverySend = self.read(&work.envelope)?;
+        let mut delivery: DeliverySend = self.read(&work.envelope)?;
+        let access = &*self.account.media.access;
+        delivery.content = describe_all(access, delivery.content, self.send_deadline).await;
         let again = work.attempt > 1 || work.redeliveries > 0 || matches!(act, Act::GiveUp(_));
         let sending = Sending {
             delivery,

@@ -70,6 +70,23 @@ impl Outbound {
         }
     }
 
+    async fn describe_stored(&self, media: &Media, id: &str) -> Result<Media, FetchError> {
+        let Some(shelf) = &self.shelf else {
+            return Err(gone("no media is kept here; an operator can set media.url"));
+        };
+        let store = &shelf.service().store;
+        let declared = media.mime.as_deref();
+        let found = store.describe_as(shelf.organization(), id, declared).await;
+        match found.map_err(|error| unavailable(error.to_string()))? {
+            Some(found) => Ok(Media {
+                mime: Some(found.mime),
+                size: Some(found.size),
+                ..media.clone()
+            }),
+            None => Err(gone("the organization has no media with this media_id")),
+        }
+    }
+
     async fn find_handle(
         &self,
         key: &MediaKey,
@@ -115,6 +132,14 @@ impl MediaAccess for Outbound {
             (Some(id), _) => self.read_store(media, id.as_str()).await,
             (None, Some(url)) => self.links.open(url, media).await,
             (None, None) => Err(gone("the media has neither media_id nor url")),
+        }
+    }
+
+    async fn describe(&self, media: &Media) -> Result<Media, FetchError> {
+        match (&media.media_id, &media.url) {
+            (Some(id), _) => self.describe_stored(media, id.as_str()).await,
+            (None, Some(url)) if media.mime.is_none() => self.links.describe(url, media).await,
+            (None, _) => Ok(media.clone()),
         }
     }
 

@@ -59,6 +59,19 @@ impl LinkReader {
         self.guard.check(url)
     }
 
+    /// The media with the type and size of what is behind its `url`.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub async fn describe(&self, url: &str, media: &Media) -> Result<Media, FetchError> {
+        let found = self.open(url, media).await?;
+        Ok(Media {
+            mime: found.mime,
+            size: found.size.or(media.size),
+            ..media.clone()
+        })
+    }
+
     /// Opens what is behind `url`; type and name of `media` count where the answer tells none.
     ///
     /// # Errors

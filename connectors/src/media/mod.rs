@@ -1,6 +1,7 @@
 //! How connectors reach the bytes of media: those of a provider, and those that are to be sent.
 
 mod access;
+mod describe;
 mod fetch;
 mod link;
 mod punctual;
@@ -18,6 +19,8 @@ use tributary_bus::message::Media;
 use url::Url;
 
 pub(crate) use access::{AccountMedia, Outbound, remove_url_handles};
+pub use describe::LinkTypes;
+pub(crate) use describe::describe_all;
 pub(crate) use fetch::{FetchPolicy, Fetcher};
 pub(crate) use link::LinkReader;
 pub(crate) use punctual::Punctual;
@@ -72,6 +75,14 @@ pub trait MediaAccess: Send + Sync {
     /// # Errors
     /// See [`FetchError`].
     async fn open(&self, media: &Media) -> Result<MediaStream, FetchError>;
+
+    /// The same media with the type and the size that its bytes have, as far as they are not known.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    async fn describe(&self, media: &Media) -> Result<Media, FetchError> {
+        Ok(media.clone())
+    }
 
     /// A link under which the provider can fetch it: signed and expiring for what the media store holds, the
     /// integrator's own otherwise. `None` when the internet cannot reach us.

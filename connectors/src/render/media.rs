@@ -50,18 +50,19 @@ impl Kind {
         }
     }
 
-    /// The kinds that say the same, the best first.
+    /// The kinds that say the same, the best first: as asked for, then as what it is.
     fn instead(self, media: &Media) -> Vec<Self> {
-        match self {
-            Self::Image => vec![Self::Image, Self::File],
-            Self::Video => vec![Self::Video, Self::File],
-            Self::Audio => vec![Self::Audio, Self::File],
-            Self::Voice => vec![Self::Voice, Self::Audio, Self::File],
-            Self::Sticker => vec![Self::Sticker, Self::Image, Self::File],
-            Self::File => match Self::of(media) {
-                Self::File => vec![Self::File],
-                shown => vec![Self::File, shown],
-            },
+        let is = match (mime(media), self) {
+            (Some(_), _) => Self::of(media),
+            (None, Self::Sticker) => Self::Image,
+            (None, Self::Voice) => Self::Audio,
+            (None, _) => Self::File,
+        };
+        match (self, is) {
+            // As something else only where there are no files.
+            (Self::File, is) => vec![Self::File, is],
+            (kind, is) if kind == is => vec![kind, Self::File],
+            (kind, is) => vec![kind, is, Self::File],
         }
     }
 

@@ -56,7 +56,13 @@ pub(super) fn capabilities(limits: Limits) -> Capabilities {
             file: media(limits.other, &[]),
             sticker: Some(MediaLimit {
                 size: limits.other,
-                types: &["image/webp", "application/x-tgsticker", "video/webm"],
+                types: &[
+                    "image/webp",
+                    "application/x-tgsticker",
+                    // What the bytes of an animated sticker show.
+                    "application/gzip",
+                    "video/webm",
+                ],
                 caption: None,
             }),
         },

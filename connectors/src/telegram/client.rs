@@ -4,7 +4,11 @@ use std::{
     fmt,
     future::ready,
     io,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -168,8 +172,14 @@ impl Client {
             form = form.text(name.clone(), text);
         }
         let failure = Arc::new(OnceLock::new());
+        let whole = Arc::new(AtomicBool::new(false));
         let size = upload.stream.size;
-        let body = bounded(upload.stream, upload.limit, Arc::clone(&failure));
+        let ended = Arc::clone(&whole);
+        let body = bounded(upload.stream, upload.limit, Arc::clone(&failure))
+            .chain(futures::stream::poll_fn(move |_| {
+                ended.store(true, Ordering::Release);
+                Poll::Ready(None)
+            }));
         let part = match size {
             Some(size) => Part::stream_with_length(Body::wrap_stream(body), size),
             None => Part::stream(Body::wrap_stream(body)),
@@ -187,6 +197,13 @@ impl Client {
         match (result, failure.get()) {
             (Err(CallError::NotSent(_) | CallError::Lost(_)), Some(error)) => {
                 Err(CallError::Unread(error.clone()))
+            }
+            // Without its end the request was none.
+            (Err(CallError::Lost(reason)), None) if !whole.load(Ordering::Acquire) => {
+                Err(CallError::Unread(FetchError::Unavailable {
+                    retry_after: None,
+                    reason: format!("it was not read to its end: {reason}"),
+                }))
             }
             (result, _) => result,
         }

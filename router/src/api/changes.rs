@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{
     ApiState,
     auth::Caller,
-    content::sendable,
+    content::{describe, sendable},
     extract::{Body, Id},
     problem::Problem,
     views::Message,
@@ -65,7 +65,9 @@ pub async fn edit_message(
     Id(id): Id<MessageId>,
     Body(request): Body<EditMessage>,
 ) -> Result<Json<Message>, Problem> {
-    let edit = MessageEdit::Content(Box::new(sendable(request.content)?));
+    let mut content = sendable(request.content)?;
+    describe(state.media(), &organization, &mut content).await;
+    let edit = MessageEdit::Content(Box::new(content));
     change(&state, &organization, id, edit).await
 }
 

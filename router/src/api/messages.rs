@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     ApiState,
     auth::Caller,
-    content::sendable,
+    content::{describe, sendable},
     extract::{Body, Id, IdempotencyKey, Limit, Parameters},
     page::{Page, cursor},
     problem::Problem,
@@ -139,7 +139,7 @@ pub async fn send_message(
     IdempotencyKey(key): IdempotencyKey,
     Body(request): Body<SendMessage>,
 ) -> Result<(StatusCode, Json<Message>), Problem> {
-    let content = sendable(request.content)?;
+    let mut content = sendable(request.content)?;
     let asked = Asked {
         conversation: id,
         content: &content,
@@ -150,6 +150,8 @@ pub async fn send_message(
     let idempotency = key
         .map(|key| fingerprint(&asked).map(|request| Idempotency { key, request }))
         .transpose()?;
+    // After the fingerprint, which is of what was asked for.
+    describe(state.media(), &organization, &mut content).await;
     let new = NewMessage {
         organization: organization.clone(),
         conversation: id,

@@ -1,5 +1,6 @@
 //! What a channel would make of a message, without sending it.
 
+use async_trait::async_trait;
 use axum::{Json, extract::State};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -13,14 +14,21 @@ use utoipa::ToSchema;
 use super::{
     ApiState,
     auth::Caller,
-    content::{SENDABLE, sendable},
+    content::{SENDABLE, describe, sendable},
     extract::{Body, Id, Name},
     problem::{Code, Problem},
     views,
 };
 
 /// What the channels answer; the composition root asks the connectors, which this crate does not know.
+#[async_trait]
 pub trait Preview: Send + Sync {
+    /// The content with the types of media behind links that say none: they decide what a channel makes
+    /// of it. The links are opened, as they are when it is sent, within a few seconds.
+    async fn describe(&self, content: Content) -> Content {
+        content
+    }
+
     /// What the channel makes of the content; `None` when no such channel is configured. No network, no disk.
     ///
     /// # Errors
@@ -88,12 +96,15 @@ pub async fn preview_message(
     Body(request): Body<PreviewMessage>,
 ) -> Result<Json<views::Preview>, Problem> {
     let channel = ChannelId(id);
-    let content = request.content.checked()?;
+    let mut content = request.content.checked()?;
     let own = state.store().channel(&organization, &channel).await?;
     own.ok_or_else(|| Problem::not_found("channel"))?;
-    let answer = state
-        .preview()
-        .and_then(|preview| preview.preview(&channel, &content));
+    let Some(preview) = state.preview() else {
+        return Err(Problem::of(Code::ChannelRemoved));
+    };
+    describe(state.media(), &organization, &mut content).await;
+    let content = preview.describe(content).await;
+    let answer = preview.preview(&channel, &content);
     match answer {
         Some(Ok(previewed)) => Ok(Json(previewed.into())),
         Some(Err(reason)) => Err(Problem::new(Code::Unrenderable, reason)),

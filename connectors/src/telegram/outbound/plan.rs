@@ -87,7 +87,7 @@ impl FileKind {
             (Self::Voice, _) => "voice.ogg",
             (Self::Document, Some("application/pdf")) => "file.pdf",
             (Self::Document, _) => "file",
-            (Self::Sticker, Some("application/x-tgsticker")) => "sticker.tgs",
+            (Self::Sticker, Some("application/x-tgsticker" | "application/gzip")) => "sticker.tgs",
             (Self::Sticker, Some("video/webm")) => "sticker.webm",
             (Self::Sticker, _) => "sticker.webp",
         }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json, value::RawValue};
+use tokio::time::timeout;
 use tributary_base::media::clean_name;
 use tributary_bus::message::{Content, Media};
 
@@ -22,6 +23,9 @@ use crate::{FetchError, Part, Receipt, SendContext, SendError};
 
 /// Calls for one part, at most: Telegram may ask to leave something out, to use another chat id, to upload anew.
 const CALLS: usize = 4;
+
+/// What opening media leaves of the deadline for the call itself.
+const CALL_RESERVE: Duration = Duration::from_millis(200);
 
 /// The largest uploads, in bytes (https://core.telegram.org/bots/api#sending-files).
 #[derive(Debug, Clone, Copy)]
@@ -207,7 +211,16 @@ impl Sender<'_> {
             return Ok(self.plain(method, &fields).await);
         }
         let limit = self.limits.of(attachment.kind);
-        let stream = match self.context.media.open(&attachment.media).await {
+        let opening = self.context.media.open(&attachment.media);
+        // Nothing has left yet: a slow host of media is no doubt about a message.
+        let opened = timeout(self.left().saturating_sub(CALL_RESERVE), opening).await;
+        let opened = opened.unwrap_or_else(|_| {
+            Err(FetchError::Unavailable {
+                retry_after: None,
+                reason: "it was not opened in time".to_owned(),
+            })
+        });
+        let stream = match opened {
             Ok(stream) => stream,
             // Perhaps Telegram can fetch what we cannot.
             Err(FetchError::Gone { reason }) => {

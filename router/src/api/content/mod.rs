@@ -6,6 +6,7 @@
 mod choices;
 pub mod limits;
 mod parts;
+mod stored;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use limits::{EMAIL_LIMIT, NAME_LIMIT, PARAMETER_LIMIT, SUBJECT_LIMIT, TEXT_LIMIT
 use parts::{
     Blank, attachments, card, location, media, nothing_else, short, sticker, text, within,
 };
+pub use stored::describe;
 
 /// The contents that can be sent.
 pub const SENDABLE: [&str; 13] = [

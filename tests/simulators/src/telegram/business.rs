@@ -24,7 +24,10 @@ impl BusinessAccount {
         let account = Self { bot, owner, id };
         account.changes(json!({
             "is_enabled": true,
-            "rights": {"can_reply": true, "can_read_messages": true},
+            "rights": {
+                "can_reply": true, "can_read_messages": true,
+                "can_delete_sent_messages": true, "can_delete_all_messages": true,
+            },
         }));
         account
     }

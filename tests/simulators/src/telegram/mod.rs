@@ -36,7 +36,7 @@
 //! ```
 //!
 //! Not simulated: the old Markdown, inline mode, payments, polls sent by bots, paid media, stories, checklists, forum
-//! management, editing of live places, recompression of photos, `chat_member` updates, removal of a webhook that answers 410,
+//! management, recompression of photos, `chat_member` updates, removal of a webhook that answers 410,
 //! and expiry of updates other than callback queries.
 
 mod account;

@@ -10,7 +10,7 @@ use super::super::kind::FileKind;
 use super::super::records::ChangeKind;
 use super::Request;
 use super::markup::Markup;
-use super::{media, send};
+use super::{media, place, send};
 
 const NOT_MODIFIED: &str = "message is not modified: specified new message content and reply markup are exactly the same as a current content and reply markup of the message";
 /// Fields of `Message` that tell what it shows below its caption.
@@ -97,6 +97,30 @@ fn same_album(old: &Value, new: &Map<String, Value>) -> bool {
             .find_map(|field| FileKind::of(field)?.album())
     };
     class(&|field| old.get(field).is_some()) == class(&|field| new.contains_key(field))
+}
+
+/// `editMessageLiveLocation`: of a place that was sent as one that moves.
+pub(super) fn live_location(request: &Request<'_>) -> Result<Answer, ApiError> {
+    let mut location = place::coordinates(request)?;
+    request.bot.with(|account| {
+        let editing = Editing::begin(request, account)?;
+        let Some(period) = editing.old["location"].get("live_period") else {
+            return Err(ApiError::bad_request("message can't be edited"));
+        };
+        location["live_period"] = period.clone();
+        let params = request.params;
+        if let Some(accuracy) = params.json("horizontal_accuracy") {
+            location["horizontal_accuracy"] = accuracy;
+        }
+        for name in ["live_period", "heading", "proximity_alert_radius"] {
+            if let Some(number) = params.integer(name).filter(|number| *number != 0) {
+                location[name] = json!(number);
+            }
+        }
+        let content = Map::from_iter([("location".to_owned(), location)]);
+        let method = "editMessageLiveLocation";
+        editing.finish(request, account, method, &["location"], content)
+    })
 }
 
 /// `editMessageReplyMarkup`.

@@ -89,6 +89,7 @@ pub(super) async fn run(method: &str, request: &Request<'_>) -> Result<Answer, A
         "editmessagecaption" => edit::caption(request),
         "editmessagemedia" => edit::media(request).await,
         "editmessagereplymarkup" => edit::markup(request),
+        "editmessagelivelocation" => edit::live_location(request),
         "deletemessage" => remove::one(request),
         "deletemessages" => remove::many(request),
         "setmessagereaction" => react::set(request),
@@ -96,6 +97,7 @@ pub(super) async fn run(method: &str, request: &Request<'_>) -> Result<Answer, A
         "getfile" => file::get(request),
         "getbusinessconnection" => business::connection(request),
         "readbusinessmessage" => business::read(request),
+        "deletebusinessmessages" => business::delete(request),
         "answercallbackquery" => callback::answer(request),
         _ => Err(ApiError::new(404, "Not Found: method not found")),
     }

@@ -70,7 +70,7 @@ fn required<'a>(request: &Request<'a>, name: &str) -> Result<&'a str, ApiError> 
     request.params.get(name).ok_or_else(missing)
 }
 
-fn coordinates(request: &Request<'_>) -> Result<Value, ApiError> {
+pub(super) fn coordinates(request: &Request<'_>) -> Result<Value, ApiError> {
     let number = |name: &str, limit: f64| {
         let given = request.params.get(name)?.trim().parse::<f64>().ok()?;
         (given.abs() <= limit).then_some(given)

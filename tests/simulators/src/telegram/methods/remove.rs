@@ -6,11 +6,31 @@ use serde_json::Value;
 
 use super::super::account::{Account, now};
 use super::super::answer::{Answer, ApiError};
+use super::super::params::Params;
 use super::super::records::ChangeKind;
 use super::Request;
 
 /// Messages of one `deleteMessages`.
 const MAX_AT_ONCE: usize = 100;
+
+/// `message_ids` of a call that deletes several.
+pub(super) fn message_ids(params: &Params) -> Result<Vec<i64>, ApiError> {
+    let ids: Option<Vec<i64>> = params
+        .json("message_ids")
+        .and_then(|ids| ids.as_array()?.iter().map(Value::as_i64).collect());
+    let ids = ids.ok_or_else(|| ApiError::bad_request("can't parse message identifiers"))?;
+    if ids.is_empty() {
+        return Err(ApiError::bad_request(
+            "message identifiers are not specified",
+        ));
+    }
+    if ids.len() > MAX_AT_ONCE {
+        return Err(ApiError::bad_request(
+            "too many message identifiers specified",
+        ));
+    }
+    Ok(ids)
+}
 
 /// `deleteMessage`.
 pub(super) fn one(request: &Request<'_>) -> Result<Answer, ApiError> {
@@ -26,21 +46,7 @@ pub(super) fn one(request: &Request<'_>) -> Result<Answer, ApiError> {
 
 /// `deleteMessages`: those that are not found or cannot be deleted are skipped.
 pub(super) fn many(request: &Request<'_>) -> Result<Answer, ApiError> {
-    let ids: Option<Vec<i64>> = request
-        .params
-        .json("message_ids")
-        .and_then(|ids| ids.as_array()?.iter().map(Value::as_i64).collect());
-    let ids = ids.ok_or_else(|| ApiError::bad_request("can't parse message identifiers"))?;
-    if ids.is_empty() {
-        return Err(ApiError::bad_request(
-            "message identifiers are not specified",
-        ));
-    }
-    if ids.len() > MAX_AT_ONCE {
-        return Err(ApiError::bad_request(
-            "too many message identifiers specified",
-        ));
-    }
+    let ids = message_ids(request.params)?;
     request.bot.with(|account| {
         account.find_chat(request.params)?;
         for id in ids {
