@@ -35,6 +35,11 @@ pub(super) fn owned(group: &Group, count: usize) {
     metrics::gauge!("tributary_lanes_owned", "group" => group.to_string()).set(count as f64);
 }
 
+/// Lanes of a group that nobody has owned for too long, as far as this worker has seen.
+pub(super) fn unowned(group: &Group, count: usize) {
+    metrics::gauge!("tributary_lanes_unowned", "group" => group.to_string()).set(count as f64);
+}
+
 /// Names and units, for the metrics endpoint.
 pub(super) fn describe() {
     metrics::describe_counter!(
@@ -65,4 +70,8 @@ pub(super) fn describe() {
         "Messages waiting in a lane, told by its owner"
     );
     metrics::describe_gauge!("tributary_lanes_owned", "Lanes this worker owns");
+    metrics::describe_gauge!(
+        "tributary_lanes_unowned",
+        "Lanes that nobody has owned for 30 seconds, as far as this worker has seen"
+    );
 }

@@ -5,10 +5,12 @@ mod group;
 mod item;
 mod job;
 mod measure;
+mod orphans;
 mod owner;
 mod runner;
 mod settling;
 mod share;
+mod tally;
 mod upkeep;
 mod work;
 
