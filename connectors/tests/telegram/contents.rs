@@ -12,7 +12,7 @@ use tributary_simulators::{
 };
 
 use crate::{
-    direct::{Direct, captioned},
+    direct::{Direct, Hang, captioned},
     support::lock,
 };
 
@@ -22,6 +22,60 @@ const TO: &str = "5550001111";
 fn number(provider_id: &str) -> i64 {
     let (_, message) = provider_id.rsplit_once(':').expect("an id");
     message.parse().expect("a number")
+}
+
+/// Whatever becomes of it: nothing was sent, so nothing is uncertain.
+#[tokio::test]
+async fn a_slow_host_of_media_leaves_no_doubt() {
+    let direct = Direct::plain().await;
+    let olena = direct.telegram.user(OLENA).known();
+    let media = direct
+        .shelf
+        .keep("p.jpg", "image/jpeg", sample::jpeg(640, 480, 1));
+    for hang in [Hang::Opening, Hang::Reading] {
+        *lock(&direct.shelf.hangs) = Some(hang);
+        let content = Content::Image(captioned(media.clone(), "Front"));
+        let error = direct.send(TO, content).await.expect_err("no bytes");
+        let later = !matches!(
+            error,
+            SendError::Uncertain { .. }
+                | SendError::Rejected { .. }
+                | SendError::Misconfigured { .. }
+        );
+        assert!(later, "{hang:?}: {error:?}");
+        assert!(error.to_string().contains("media"), "{hang:?}: {error}");
+    }
+    *lock(&direct.shelf.hangs) = None;
+    direct
+        .sent(TO, Content::Image(captioned(media, "Front")))
+        .await;
+    assert_eq!(olena.sees().messages.len(), 1);
+}
+
+#[tokio::test]
+async fn a_place_that_moves_is_moved() {
+    let direct = Direct::plain().await;
+    let _olena = direct.telegram.user(OLENA).known();
+    let at = |latitude, live_seconds| {
+        Content::Location(Location {
+            latitude,
+            longitude: 30.5,
+            live_seconds,
+            ..Location::default()
+        })
+    };
+    let id = direct.sent(TO, at(50.0, Some(900))).await;
+    direct.edit(TO, &id, at(50.1, None)).await.expect("moved");
+    let moved = direct.telegram.changes_of(ChangeKind::Edited).remove(0);
+    let after = moved.after.as_ref().expect("a message");
+    assert_eq!(after["location"]["latitude"], json!(50.1));
+    assert_eq!(after["location"]["live_period"], json!(900));
+    let id = direct.sent(TO, at(50.0, None)).await;
+    let refused = direct.edit(TO, &id, at(50.1, None)).await;
+    assert!(
+        matches!(refused, Err(SendError::Rejected { .. })),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

@@ -39,6 +39,17 @@ pub struct Shelf {
     handles: Mutex<HashMap<(String, String), String>>,
     /// What is not here can be fetched from its URL by the provider.
     pub links: Mutex<bool>,
+    /// Where media stops to come.
+    pub hangs: Mutex<Option<Hang>>,
+}
+
+/// How a host of media hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hang {
+    /// It does not answer.
+    Opening,
+    /// It sends some bytes, and then none.
+    Reading,
 }
 
 /// The channel log.
@@ -83,6 +94,10 @@ fn url(media: &Media) -> String {
 #[async_trait]
 impl MediaAccess for Shelf {
     async fn open(&self, media: &Media) -> Result<MediaStream, FetchError> {
+        let hangs = *lock(&self.hangs);
+        if hangs == Some(Hang::Opening) {
+            std::future::pending::<()>().await;
+        }
         let bytes = lock(&self.bytes).get(&url(media)).cloned();
         let bytes = bytes.ok_or_else(|| FetchError::Gone {
             reason: "not on the shelf".to_owned(),
@@ -93,8 +108,15 @@ impl MediaAccess for Shelf {
             .chunks(16 * 1024)
             .map(|piece| Ok(Bytes::copy_from_slice(piece)))
             .collect();
+        let body = match hangs {
+            Some(_) => stream::iter(pieces)
+                .take(1)
+                .chain(stream::pending())
+                .boxed(),
+            None => stream::iter(pieces).boxed(),
+        };
         Ok(MediaStream {
-            body: stream::iter(pieces).boxed(),
+            body,
             mime: media.mime.clone(),
             size: Some(size),
             name: media.name.clone(),
@@ -161,7 +183,10 @@ impl Direct {
             seq: 1,
             reply_to: reply_to.map(str::to_owned),
             idempotency_key: "key".to_owned(),
-            deadline: Duration::from_secs(10),
+            deadline: match *lock(&self.shelf.hangs) {
+                Some(_) => Duration::from_secs(1),
+                None => Duration::from_secs(10),
+            },
             media: Arc::clone(&self.shelf) as Arc<dyn MediaAccess>,
             log: CallLog::new(Arc::clone(&self.calls) as Arc<dyn CallSink>),
         }

@@ -2,14 +2,20 @@
 
 use std::time::{Duration, Instant};
 
+use axum::{Router, routing::get};
+use bytes::Bytes;
 use serde_json::{Map, json};
+use tokio::net::TcpListener;
 use tributary_bus::{
     Address,
-    message::{Content, DeliverySend, Entity, EntityKind, FailureCode, Status, Text},
+    message::{
+        Content, DegradationCode, DeliverySend, Entity, EntityKind, FailureCode, Media,
+        MediaContent, Status, Text,
+    },
 };
 use tributary_simulators::{
     script::Times,
-    telegram::{CallAction, CallMatch, Misbehave, When},
+    telegram::{CallAction, CallMatch, Misbehave, When, sample},
 };
 
 use crate::{
@@ -29,6 +35,59 @@ async fn started(extra: &str) -> (Stage, Worker) {
     stage.telegram.user(OLENA).starts(None);
     stage.messages(1).await;
     (stage, worker)
+}
+
+/// Serves bytes by their names, and says nothing true about their types.
+async fn file_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let gif = Bytes::from_static(b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;");
+    let png =
+        Bytes::from_static(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0");
+    let files = [("gif", gif), ("png", png), ("pdf", sample::pdf(3000, 1))];
+    let app = files.into_iter().fold(Router::new(), |app, (name, bytes)| {
+        app.route(&format!("/{name}"), get(async move || bytes.clone()))
+    });
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn media_without_a_type_go_as_what_they_are() {
+    let (stage, worker) = started("[media]\nallow_internal = ['127.0.0.0/8']").await;
+    let base = file_server().await;
+    let media = |name: &str| MediaContent {
+        media: Media {
+            url: Some(format!("{base}/{name}")),
+            ..Media::default()
+        },
+        ..MediaContent::default()
+    };
+    for (content, method, converted) in [
+        (Content::Image(media("gif")), "sendAnimation", false),
+        (Content::Image(media("png")), "sendPhoto", false),
+        (Content::Image(media("pdf")), "sendDocument", true),
+        (Content::Voice(media("png")), "sendPhoto", true),
+    ] {
+        let to = Address::from("5550001111");
+        let delivery = delivery("shop", &to, content);
+        stage.deliver(&delivery).await;
+        let status = stage.status(delivery.message_id).await;
+        assert_eq!(status.status, Status::Sent, "{:?}", status.failure);
+        assert_eq!(
+            stage.telegram.calls_of(method).len(),
+            1 + usize::from(method == "sendPhoto" && converted)
+        );
+        let codes: Vec<DegradationCode> = status.degraded.iter().map(|one| one.code).collect();
+        let expected = if converted {
+            vec![DegradationCode::MediaConverted]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(codes, expected, "{method}");
+    }
+    worker.stop().await;
+    stage.is_settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

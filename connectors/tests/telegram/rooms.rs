@@ -286,6 +286,8 @@ async fn what_can_be_done_in_a_business_chat() {
         .await
         .expect("edited");
     assert_eq!(customer.sees().texts(), ["Hi owner", "Hello!"]);
+    direct.delete(&to, &[id]).await.expect("taken back");
+    assert_eq!(customer.sees().texts(), ["Hi owner"]);
     let react = Action::React {
         provider_id,
         reactions: vec!["👍".to_owned()],

@@ -152,6 +152,48 @@ async fn stored_media_is_the_organizations_own() {
     }
 }
 
+#[tokio::test]
+async fn what_media_are_is_read_from_their_bytes() {
+    let world = World::new(Kind::Sqlite).await;
+    let shelf = world.fetcher.shelf.clone().expect("a shelf");
+    let stream = MediaStream {
+        body: futures::stream::once(async { Ok(bytes::Bytes::from_static(GIF)) }).boxed(),
+        mime: None,
+        size: None,
+        name: None,
+    };
+    let id = shelf.put(stream, None).await.expect("stored").media_id;
+    let access = world.outbound("acme", "shop");
+    let size = Some(GIF.len() as u64);
+    let stored = |mime: Option<&str>| Media {
+        media_id: id.clone(),
+        mime: mime.map(str::to_owned),
+        name: Some("a.bin".to_owned()),
+        ..Media::default()
+    };
+    for media in [
+        stored(None),
+        stored(Some("application/pdf")),
+        world.at("ok"),
+    ] {
+        let found = access.describe(&media).await.expect("it is there");
+        assert_eq!(
+            (found.mime.as_deref(), found.size),
+            (Some("image/gif"), size)
+        );
+        assert_eq!(found.name, media.name);
+    }
+    // Said by whoever sends the link: it is not opened for that.
+    let said = Media {
+        mime: Some("application/pdf".to_owned()),
+        ..world.at("gone")
+    };
+    assert_eq!(access.describe(&said).await, Ok(said.clone()));
+    assert!(access.describe(&world.at("gone")).await.is_err());
+    let theirs = world.outbound("other", "shop");
+    assert!(theirs.describe(&stored(None)).await.is_err());
+}
+
 fn named(media: &Media, name: &str) -> Media {
     Media {
         name: Some(name.to_owned()),

@@ -305,7 +305,7 @@ proptest! {
         }
         if let Content::Voice(voice) = &content {
             prop_assert_eq!(
-                matches!(kinds[0], "audio" | "file"), has(DegradationCode::MediaConverted)
+                !matches!(kinds[0], "voice" | "text"), has(DegradationCode::MediaConverted)
             );
             prop_assert_eq!(kinds[0] == "text", has(DegradationCode::MediaLinked));
             let captioned = voice.caption.as_ref().is_some_and(|caption| !is_blank(&caption.text));

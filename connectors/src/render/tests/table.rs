@@ -161,6 +161,25 @@ fn media_goes_as_the_next_best_kind() {
             "file",
             vec![MediaConverted],
         ),
+        // As what it is, where that is nothing like what was asked for.
+        (
+            "voice",
+            json!({"mime": "image/png"}),
+            "image",
+            vec![MediaConverted],
+        ),
+        (
+            "image",
+            json!({"mime": "application/pdf"}),
+            "file",
+            vec![MediaConverted],
+        ),
+        (
+            "image",
+            json!({"mime": "audio/mpeg"}),
+            "audio",
+            vec![MediaConverted],
+        ),
         ("file", json!({"mime": "image/png"}), "file", vec![]),
         (
             "file",
