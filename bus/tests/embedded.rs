@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use kit::*;
 use tributary_bus::{
     Bus, BusState, DeadId, DeadLetter, EmbeddedBus, Lane, Notice, PublishError,
@@ -355,4 +355,31 @@ async fn a_listener_who_missed_notices_learns_it() {
     let mut again = bus.notices().await.expect("listens");
     bus.announce(notice.clone()).await.expect("announced");
     assert_eq!(again.next().await, Some(notice));
+}
+
+#[tokio::test]
+async fn intakes_that_nobody_waits_for_hold_up_no_reads_and_no_close() {
+    let (_dir, bus) = bus().await;
+    let lanes: Vec<Lane> = (0..8).map(Lane::Inbound).collect();
+    for lane in &lanes {
+        bus.declare(&[plain(lane)]).await.expect("declared");
+        publish_numbers(&*bus, lane, "a", 0..2).await;
+    }
+    let mut held = Vec::new();
+    for lane in &lanes {
+        let mut claim = claim(&*bus, lane).await;
+        let mut intake = claim.take(1).await.expect("taken");
+        // It begins to read, and then its lane is busy with something else.
+        assert!(intake.next().now_or_never().is_none());
+        held.push((claim, intake));
+    }
+    let soon = Duration::from_secs(10);
+    for lane in &lanes {
+        let depth = tokio::time::timeout(soon, bus.depth(lane)).await;
+        assert_eq!(depth.expect("it is read").expect("depth"), 2);
+    }
+    assert_eq!(take(&mut held[0].1, 1).await[0].2, 0);
+    tokio::time::timeout(soon, bus.close())
+        .await
+        .expect("closed");
 }

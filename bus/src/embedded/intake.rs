@@ -8,9 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use sqlx::Row;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     claim::count_returned,
@@ -32,8 +32,9 @@ pub(super) struct FileIntake {
     /// The last message read from the file.
     read_to: i64,
     ready: VecDeque<Message>,
-    /// Reading goes on here while [`Intake::next`] is not being waited for.
-    reading: Option<BoxFuture<'static, Reading>>,
+    /// Reading is a task of its own: the connection that it uses is free again whether [`Intake::next`] is waited for or
+    /// not. It ends with the intake.
+    reading: Option<AbortOnDropHandle<Reading>>,
     changed: watch::Receiver<u64>,
     /// Whether there may be messages behind `read_to`.
     more: bool,
@@ -130,13 +131,15 @@ impl Intake for FileIntake {
                 self.more = false;
                 let link = Arc::clone(&self.link);
                 let reading = read(link, self.lane_id, self.read_to, room);
-                self.reading = Some(Box::pin(async move { (room, reading.await) }));
+                let task = tokio::spawn(async move { (room, reading.await) });
+                self.reading = Some(AbortOnDropHandle::new(task));
             }
             let Some(reading) = &mut self.reading else {
                 continue;
             };
-            let (room, found) = reading.await;
+            let read = reading.await;
             self.reading = None;
+            let (room, found) = read.map_err(|reason| BusError::Away(reason.to_string()))?;
             let found = found?;
             self.more |= found.len() == room;
             self.read_to = found.last().map_or(self.read_to, |last| last.id);

@@ -303,10 +303,15 @@ impl Bus for EmbeddedBus {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(writer) = writer {
-            drop(writer.await);
+        let closed = async {
+            if let Some(writer) = writer {
+                drop(writer.await);
+            }
+            self.database.close().await;
+        };
+        if tokio::time::timeout(DEADLINE, closed).await.is_err() {
+            tracing::warn!("the file of the embedded bus is still in use, closing without it");
         }
-        self.database.close().await;
     }
 }
 

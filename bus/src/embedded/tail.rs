@@ -11,6 +11,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream, StreamExt};
 use sqlx::Row;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::{
@@ -111,12 +112,18 @@ impl Watcher {
     }
 
     async fn look(&mut self) -> Result<(), Failure> {
-        let rows = sqlx::query(
-            "SELECT id, destination, at, body FROM tap WHERE id > ? ORDER BY id LIMIT 256",
-        )
-        .bind(self.seen_to)
-        .fetch_all(&self.link.read)
-        .await?;
+        let (link, seen_to) = (Arc::clone(&self.link), self.seen_to);
+        // A task of its own, as that of an intake: nobody may wait for the stream just now.
+        let reading = tokio::spawn(async move {
+            sqlx::query(
+                "SELECT id, destination, at, body FROM tap WHERE id > ? ORDER BY id LIMIT 256",
+            )
+            .bind(seen_to)
+            .fetch_all(&link.read)
+            .await
+        });
+        let reading = AbortOnDropHandle::new(reading).await;
+        let rows = reading.map_err(|reason| Failure::Storage(reason.to_string()))??;
         for row in rows {
             self.seen_to = row.try_get("id")?;
             let body: Vec<u8> = row.try_get("body")?;

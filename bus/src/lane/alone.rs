@@ -1,7 +1,8 @@
 //! Handling one suspicious message with a durable record of the attempt (see [`super::proof`]).
 
 use std::{
-    sync::{Mutex as Lock, PoisonError},
+    collections::HashSet,
+    sync::{Mutex as Lock, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -30,6 +31,8 @@ pub(super) struct Alone {
     log: Mutex<Box<dyn AttemptLog>>,
     /// What is recorded and not cleared.
     open: Lock<Option<Uuid>>,
+    /// Messages of which there are records.
+    recorded: Lock<HashSet<Uuid>>,
     /// Told when what is handled alone need not be alone any more.
     pub in_hand_for_long: Notify,
 }
@@ -53,26 +56,38 @@ impl Alone {
             limit,
             log: Mutex::new(log),
             open: Lock::default(),
+            recorded: Lock::default(),
             in_hand_for_long: Notify::new(),
         }
     }
 
     /// What earlier owners left.
-    pub async fn evidence(&self) -> Result<Option<Evidence>, BusError> {
+    pub async fn evidence(&self) -> Result<Evidence, BusError> {
         let mut log = self.log.lock().await;
         let records = within(log.read()).await?;
-        Ok(Evidence::read(&records, log.instance()))
+        let evidence = Evidence::read(&records, log.instance());
+        lock(&self.recorded).extend(evidence.messages());
+        Ok(evidence)
+    }
+
+    /// These are not in the lane any more.
+    pub fn forget(&self, gone: impl IntoIterator<Item = Uuid>) {
+        let mut recorded = lock(&self.recorded);
+        for message in gone {
+            recorded.remove(&message);
+        }
     }
 
     /// Records that the message is about to be handled, after its quiet time.
     pub async fn begin(
         &self,
-        evidence: Evidence,
+        message: Uuid,
+        deaths: u32,
         lease: &Lease,
         stop: &CancellationToken,
     ) -> Begun {
         tokio::select! {
-            begun = self.approach(evidence) => begun.unwrap_or_else(|error| Begun::Not(Some(error))),
+            begun = self.approach(message, deaths) => begun.unwrap_or_else(|error| Begun::Not(Some(error))),
             () = lease.lost() => Begun::Not(None),
             () = stop.cancelled() => {
                 self.take_back().await;
@@ -81,15 +96,10 @@ impl Alone {
         }
     }
 
-    async fn approach(&self, evidence: Evidence) -> Result<Begun, BusError> {
-        let Evidence {
-            message,
-            mut deaths,
-        } = evidence;
+    async fn approach(&self, message: Uuid, mut deaths: u32) -> Result<Begun, BusError> {
         if deaths >= self.limit {
             sleep(HEARD_OF_WITHIN).await;
-            let confirmed = self.evidence().await?;
-            deaths = confirmed.map_or(0, |confirmed| confirmed.deaths);
+            deaths = self.evidence().await?.deaths(message);
             if deaths >= self.limit {
                 return Ok(Begun::Dead(deaths));
             }
@@ -108,18 +118,19 @@ impl Alone {
     /// Handles what was begun; from [`IN_HAND`] on it is suspected no more.
     pub async fn watch<T>(
         &self,
+        message: Uuid,
         permit: Option<SemaphorePermit<'static>>,
         handled: impl Future<Output = T>,
     ) -> T {
         tokio::pin!(handled);
         tokio::select! {
             outcome = &mut handled => {
-                self.clear().await;
+                self.clear(message).await;
                 outcome
             }
             () = sleep(IN_HAND) => {
                 let trust = async {
-                    self.clear().await;
+                    self.clear(message).await;
                     drop(permit);
                     self.in_hand_for_long.notify_one();
                 };
@@ -148,13 +159,22 @@ impl Alone {
             step,
         };
         // Before it is known to be durable: a record that comes in late has to be taken back as well.
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
+        *lock(&self.open) = Some(message);
         within(log.add(attempt)).await
     }
 
-    /// Forgets all attempts, since there was an outcome.
-    pub async fn clear(&self) {
-        let cleared = within(self.log.lock().await.clear()).await;
+    /// Forgets the attempts at a message, since there was an outcome.
+    pub async fn clear(&self, message: Uuid) {
+        let is_last = {
+            let mut recorded = lock(&self.recorded);
+            recorded.remove(&message);
+            recorded.is_empty()
+        };
+        let cleared = match is_last {
+            true => within(self.log.lock().await.clear()).await,
+            // What is recorded of others is still evidence.
+            false => self.record(message, Step::Ended).await,
+        };
         match cleared {
             Ok(()) => self.close(),
             Err(error) => {
@@ -191,12 +211,17 @@ impl Alone {
     }
 
     fn opened(&self) -> Option<Uuid> {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.open)
     }
 
     fn close(&self) {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.open) = None;
     }
+}
+
+/// Nothing that holds one of these locks can panic half-way through a change.
+fn lock<T>(mutex: &Lock<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn within<T>(request: impl Future<Output = Result<T, BusError>>) -> Result<T, BusError> {

@@ -10,6 +10,7 @@ use std::{
 use chrono::Utc;
 use rand::RngExt;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{
     Lane, Policy,
@@ -65,8 +66,8 @@ pub(super) struct Desk {
     trusted: HashSet<Key>,
     /// Until when the count of the bus makes a message suspicious.
     careful_until: Option<Instant>,
-    /// What earlier owners recorded of a message that has not come yet.
-    evidence: Option<Evidence>,
+    /// What earlier owners recorded.
+    evidence: Evidence,
     settling: Settling,
     /// Of messages that were given back.
     memory: HashMap<EventId, History>,
@@ -99,7 +100,7 @@ impl Desk {
             alone: None,
             trusted: HashSet::new(),
             careful_until: None,
-            evidence: None,
+            evidence: Evidence::default(),
             settling: Settling::default(),
             memory: HashMap::new(),
             done: HashSet::new(),
@@ -107,13 +108,14 @@ impl Desk {
     }
 
     /// Takes note of what earlier owners recorded.
-    pub fn consider(&mut self, evidence: Option<Evidence>, now: Instant) {
+    pub fn consider(&mut self, evidence: Evidence, now: Instant) {
         self.evidence = evidence;
         self.careful_until = Some(now + CAREFUL_FOR);
     }
 
-    /// Puts a message on the desk.
-    pub fn accept(&mut self, taken: Taken, key: Option<String>, now: Instant) {
+    /// Puts a message on the desk. Answers of which messages there are records, although they are not in the lane any more.
+    pub fn accept(&mut self, taken: Taken, key: Option<String>, now: Instant) -> Vec<Uuid> {
+        let mut gone = Vec::new();
         self.settling.taken(taken.tag, now);
         let (envelope, unreadable) = match (taken.envelope, key.is_some()) {
             (Ok(envelope), true) => (Some(envelope), None),
@@ -124,11 +126,12 @@ impl Desk {
             // What is given back comes again before anything new: all that was remembered is settled by now.
             self.memory.clear();
             self.done.clear();
+            gone.extend(self.evidence.drain());
         }
         let id = envelope.as_ref().map(|envelope| envelope.id);
         if id.is_some_and(|id| self.done.remove(&id)) {
             self.settling.finish(taken.tag, id, now);
-            return;
+            return gone;
         }
         let known = id.and_then(|id| self.memory.remove(&id));
         let identity = identity(&self.lane, id, &taken.body);
@@ -155,15 +158,13 @@ impl Desk {
             .waiting
             .push_back(item);
         self.line_up(&key);
+        gone
     }
 
     /// What the records of earlier owners say of a message, and the count of the bus, which is no more than a hint.
     fn judge(&mut self, item: &mut Item) {
-        let evidence = self
-            .evidence
-            .take_if(|found| found.message == item.identity);
-        if let Some(evidence) = evidence {
-            item.history.deaths = evidence.deaths;
+        if let Some(deaths) = self.evidence.take(item.identity) {
+            item.history.deaths = deaths;
         }
         let often = self.policy.crash_limit.div_ceil(2);
         let suspicious = item.history.deaths > 0 || item.history.inherited >= often;

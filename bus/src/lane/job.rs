@@ -6,6 +6,7 @@ use chrono::Utc;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tributary_base::{backoff::Backoff, log_limit};
+use uuid::Uuid;
 
 use super::{
     Handler, Lane, Outcome, Work,
@@ -13,7 +14,6 @@ use super::{
     alone::{Alone, Begun},
     item::{Item, Job, JobKind, Key, Report, Wait},
     measure,
-    proof::Evidence,
 };
 use crate::{Bus, BusError, DeadId, DeadLetter, Envelope, Lease};
 
@@ -36,24 +36,27 @@ impl Bench {
             mut items,
             alone,
         } = job;
-        let suspect = items.first().map(|item| item.identity);
-        let begun = match alone.zip(suspect) {
+        let message = items.first().map_or(Uuid::nil(), |item| item.identity);
+        let begun = match alone {
             None => Begun::Freely,
-            Some((deaths, message)) => {
-                let evidence = Evidence { message, deaths };
-                self.alone.begin(evidence, &self.lease, &self.stop).await
+            Some(deaths) => {
+                let begun = self.alone.begin(message, deaths, &self.lease, &self.stop);
+                begun.await
             }
         };
+        let mut is_proven = false;
         let since = Instant::now();
         let outcomes = match begun {
             Begun::Freely => self.outcomes(kind, &mut items).await,
             Begun::Watched(permit) => {
                 let outcomes = self.outcomes(kind, &mut items);
-                self.alone.watch(permit, outcomes).await
+                self.alone.watch(message, permit, outcomes).await
             }
-            Begun::Dead(deaths) => Some(vec![Outcome::Dead {
-                reason: format!("it ended its worker {deaths} times, handled alone each time"),
-            }]),
+            Begun::Dead(deaths) => {
+                is_proven = true;
+                let reason = format!("it ended its worker {deaths} times, handled alone each time");
+                Some(vec![Outcome::Dead { reason }])
+            }
             Begun::Not(reason) => return not_begun(key, items, reason),
         };
         measure::handled(&self.lane, since.elapsed());
@@ -65,8 +68,8 @@ impl Bench {
             }
         }
         self.bury(letters).await;
-        if alone.is_some() && self.lease.is_fresh() {
-            self.alone.clear().await;
+        if is_proven && self.lease.is_fresh() {
+            self.alone.clear(message).await;
         }
         Report {
             key,

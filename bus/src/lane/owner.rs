@@ -87,7 +87,8 @@ impl Owner {
             }
             LaneEnd::Lost => {
                 drop(claim);
-                tracing::warn!(%lane, "lane lost");
+                // The bus has said why.
+                tracing::debug!(%lane, "work on a lane that was lost has ended");
                 Ended::Lost
             }
         }

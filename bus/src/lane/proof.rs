@@ -6,7 +6,7 @@
 //! [`IN_HAND`] without harm, clears the record. To tell the message from somebody who kills workers, the next attempt
 //! is preceded by a quiet time: a death in the quiet time clears the record as well. See ADR 17.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -39,6 +39,8 @@ pub enum Step {
     Begun,
     /// The process lives: what it recorded before is no evidence.
     Withdrawn,
+    /// There was an outcome: nothing that was recorded before is evidence.
+    Ended,
 }
 
 /// What the message of a lane is called in records and among the dead letters: the same in every process.
@@ -53,40 +55,55 @@ pub(super) fn identity(lane: &Lane, id: Option<EventId>, body: &[u8]) -> Uuid {
 /// Changing it would make dead letters double that were buried before.
 const NAMESPACE: Uuid = Uuid::from_u128(0x5b1c_3f5e_0c7d_5f0e_8a57_9d2c_41be_7710);
 
-/// How often workers ended while they handled the message that was recorded last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Evidence {
-    pub message: Uuid,
-    pub deaths: u32,
-}
+/// How often workers ended while they handled each message of which there are records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Evidence(HashMap<Uuid, u32>);
 
 impl Evidence {
-    /// Reads the records of a lane, oldest first. `None`: there are none.
-    pub fn read(records: &[Attempt], this: Uuid) -> Option<Self> {
-        let begins = |record: &&Attempt| record.step != Step::Withdrawn;
-        let message = records.iter().rfind(begins)?.message;
-        // An attempt at another message means that those before it had an outcome.
-        let other = |record: &Attempt| begins(&record) && record.message != message;
-        let since = records.iter().rposition(other).map_or(0, |at| at + 1);
-        let mut processes: Vec<(Uuid, Step)> = Vec::new();
-        for record in &records[since..] {
-            if record.message == message {
-                processes.retain(|(instance, _)| *instance != record.instance);
-                processes.push((record.instance, record.step));
-            }
-        }
-        let mut deaths = 0;
-        for (instance, step) in processes {
-            match step {
-                // This process lives.
-                _ if instance == this => {}
-                Step::Begun => deaths += 1,
-                Step::Waiting => deaths = 0,
+    /// Reads the records of a lane, oldest first.
+    pub fn read(records: &[Attempt], this: Uuid) -> Self {
+        let mut processes: HashMap<Uuid, Vec<(Uuid, Step)>> = HashMap::new();
+        for record in records {
+            let of_message = processes.entry(record.message).or_default();
+            of_message.retain(|(instance, _)| *instance != record.instance);
+            match record.step {
+                Step::Waiting | Step::Begun => of_message.push((record.instance, record.step)),
                 Step::Withdrawn => {}
+                Step::Ended => of_message.clear(),
             }
         }
-        Some(Self { message, deaths })
+        processes.retain(|_, of_message| !of_message.is_empty());
+        let count = |(message, of_message)| (message, deaths(of_message, this));
+        Self(processes.into_iter().map(count).collect())
     }
+
+    pub fn deaths(&self, message: Uuid) -> u32 {
+        self.0.get(&message).copied().unwrap_or_default()
+    }
+
+    /// The deaths recorded of a message, once.
+    pub fn take(&mut self, message: Uuid) -> Option<u32> {
+        self.0.remove(&message)
+    }
+
+    /// The messages that were not taken.
+    pub fn drain(&mut self) -> impl Iterator<Item = Uuid> {
+        self.0.drain().map(|(message, _)| message)
+    }
+
+    pub fn messages(&self) -> impl Iterator<Item = Uuid> {
+        self.0.keys().copied()
+    }
+}
+
+fn deaths(processes: Vec<(Uuid, Step)>, this: Uuid) -> u32 {
+    let others = processes
+        .into_iter()
+        .filter(|(instance, _)| *instance != this);
+    others.fold(0, |deaths, (_, step)| match step {
+        Step::Begun => deaths + 1,
+        Step::Waiting | Step::Withdrawn | Step::Ended => 0,
+    })
 }
 
 /// How long a message waits before it is handled alone, after so many deaths: doubling up to [`IN_HAND`], so that who

@@ -235,7 +235,8 @@ impl Runner {
             }
             Err(_) => None,
         };
-        self.desk.accept(taken, key, Instant::now());
+        let gone = self.desk.accept(taken, key, Instant::now());
+        self.bench.alone.forget(gone);
     }
 
     fn begin_jobs(&mut self, now: Instant) {
