@@ -84,8 +84,11 @@ pub trait Bus: Send + Sync + 'static {
 /// Being one of a group of workers.
 #[async_trait]
 pub trait Membership: Send + Sync {
-    /// How many members the group has, this one included.
+    /// How many members the group has, this one included. Answers also after this one has left.
     async fn size(&self) -> Result<usize, BusError>;
+
+    /// Whether any worker owns the lane.
+    async fn is_owned(&self, lane: &Lane) -> Result<bool, BusError>;
 
     /// Becomes the owner of the lane; `None` when another worker is.
     async fn claim(&self, lane: &Lane) -> Result<Option<Box<dyn Claim>>, BusError>;

@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +42,8 @@ struct Crew {
     refusals: AtomicUsize,
     /// So many times what runs alongside returns at once.
     returns: AtomicUsize,
+    /// Whether it can do its work.
+    fit: Arc<AtomicBool>,
 }
 
 fn count_down(counter: &AtomicUsize) -> bool {
@@ -83,6 +85,10 @@ impl Attendant for Crew {
             .expect("no panic while locked")
             .remove(lane);
         Ok(())
+    }
+
+    fn is_fit(&self) -> bool {
+        self.fit.load(Ordering::SeqCst)
     }
 }
 
@@ -128,6 +134,7 @@ impl Town {
             handler: Arc::clone(&self.handler),
             refusals: AtomicUsize::new(0),
             returns: AtomicUsize::new(0),
+            fit: Arc::new(AtomicBool::new(true)),
         }
     }
 
@@ -316,4 +323,45 @@ async fn a_bus_that_is_away_is_waited_for() {
     tokio::time::timeout(PATIENCE, worker.end())
         .await
         .expect("stops without a bus");
+}
+
+#[tokio::test]
+async fn one_that_cannot_work_leaves_its_lanes_to_the_others() {
+    let (_dir, bus) = bus().await;
+    let mut town = Town::new(&bus, 6, Scripted::new(|_| done()));
+    let (one, other) = (town.crew(), town.crew());
+    let (one_fit, other_fit) = (Arc::clone(&one.fit), Arc::clone(&other.fit));
+    let first = town.start(one);
+    town.own(&[(&first, 6)]).await;
+    // Alone it keeps them.
+    one_fit.store(false, Ordering::SeqCst);
+    let watcher = bus.join(&Group::Router).await.expect("joined");
+    watcher.leave().await;
+    assert_eq!(watcher.size().await.expect("a size"), 1);
+    town.own(&[(&first, 6)]).await;
+
+    let second = town.start(other);
+    town.own(&[(&first, 0), (&second, 6)]).await;
+    assert_eq!(
+        watcher.size().await.expect("a size"),
+        1,
+        "it does not count"
+    );
+    one_fit.store(true, Ordering::SeqCst);
+    town.own(&[(&first, 3), (&second, 3)]).await;
+
+    // When nobody can, the lanes have owners all the same.
+    one_fit.store(false, Ordering::SeqCst);
+    other_fit.store(false, Ordering::SeqCst);
+    eventually("one was taken aside", || async {
+        let both = watcher.size().await.expect("a size") == 2;
+        !both || town.map.lanes().len() < 6
+    })
+    .await;
+    eventually("all are owned", || async { town.map.lanes().len() == 6 }).await;
+    one_fit.store(true, Ordering::SeqCst);
+    other_fit.store(true, Ordering::SeqCst);
+    town.own(&[(&first, 3), (&second, 3)]).await;
+    first.end().await;
+    second.end().await;
 }

@@ -7,7 +7,7 @@ mod support;
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use lapin::{
     options::{QueueDeclareOptions, QueueDeleteOptions},
     types::FieldTable,
 };
+use metrics_exporter_prometheus::PrometheusBuilder;
 use support::{
     soon,
     world::{Process, World},
@@ -295,4 +296,55 @@ async fn a_lost_queue_of_members_is_declared_again() {
         other.bus.remove(lane).await.expect("removed");
     }
     other.bus.close().await;
+}
+
+/// A member that owns nothing (it hangs, or only seems to be there) keeps the others from claiming its share.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_without_owner_and_lanes_lost_are_told() {
+    let metrics = PrometheusBuilder::new()
+        .install_recorder()
+        .expect("the only one");
+    let gauge = |name: &str| {
+        let start = format!("{name}{{group=\"webhooks\"}} ");
+        let text = metrics.render();
+        let value = text.lines().find_map(|line| line.strip_prefix(&start));
+        value.map(str::to_owned).unwrap_or_default()
+    };
+    let world = World::amqp().await.expect("a broker");
+    let idle = world.process().await.expect("a process");
+    let member = idle.bus.join(&Group::Webhooks).await.expect("joined");
+    let lanes: Vec<LaneSpec> = (0..4).map(|n| plain(&Lane::Inbound(n))).collect();
+    let worker = Worker::start(&world, lanes.clone(), Scripted::new(|_| done())).await;
+    eventually("half of them", async || {
+        gauge("tributary_lanes_owned") == "2"
+    })
+    .await;
+    assert_eq!(gauge("tributary_lanes_unowned"), "0", "not at once");
+    eventually("two have no owner", async || {
+        gauge("tributary_lanes_unowned") == "2"
+    })
+    .await;
+    member.leave().await;
+    eventually("all are owned", async || {
+        gauge("tributary_lanes_owned") == "4" && gauge("tributary_lanes_unowned") == "0"
+    })
+    .await;
+
+    // Work in flight goes on for a while after the loss; owned they are not.
+    worker.process.network.as_ref().expect("a network").cut();
+    let begun = Instant::now();
+    eventually("they are lost", async || {
+        gauge("tributary_lanes_owned") == "0"
+    })
+    .await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    worker.end().await;
+    for spec in &lanes {
+        idle.bus.remove(&spec.lane).await.expect("removed");
+    }
+    idle.bus.close().await;
 }

@@ -13,7 +13,12 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tributary_base::backoff::Backoff;
 
-use super::{Lines, claim::AmqpClaim, link::Link, topology::meeting_place};
+use super::{
+    Lines,
+    claim::AmqpClaim,
+    link::{Link, if_free, if_there},
+    topology::{PASSIVE, meeting_place},
+};
 use crate::{BusError, Claim, Group, Lane, Membership};
 
 /// The consumer of one connection; dropping it takes the member out of the count.
@@ -77,6 +82,23 @@ impl Membership for AmqpMembership {
             seat.gone.cancel();
         }
         Ok(usize::try_from(count).unwrap_or(usize::MAX).max(1))
+    }
+
+    async fn is_owned(&self, lane: &Lane) -> Result<bool, BusError> {
+        let link = Arc::clone(&self.seat()?.link);
+        let names = self.lines.names();
+        // Only an owner consumes. An owner that rests does not; but the broker logs each refused question about a lock.
+        let channel = link.channel().await?;
+        let question = channel.queue_declare(names.lane(lane)?, PASSIVE, FieldTable::default());
+        let queue = link.ask(if_there(question)).await?;
+        if queue.is_some_and(|queue| queue.consumer_count() > 0) {
+            return Ok(true);
+        }
+        let channel = link.channel().await?;
+        let question = channel.queue_declare(names.owner(lane)?, PASSIVE, FieldTable::default());
+        // Refused: it is there, and another connection's.
+        let free = link.ask(if_free(if_there(question))).await?;
+        Ok(free.is_none_or(|queue| queue.is_some()))
     }
 
     async fn claim(&self, lane: &Lane) -> Result<Option<Box<dyn Claim>>, BusError> {

@@ -58,6 +58,11 @@ impl Membership for Member {
         Ok(groups.get(&self.group).map_or(0, |members| members.len()))
     }
 
+    async fn is_owned(&self, lane: &Lane) -> Result<bool, BusError> {
+        self.link.open()?;
+        Ok(self.link.core.slot(lane).hold().owner.is_some())
+    }
+
     async fn claim(&self, lane: &Lane) -> Result<Option<Box<dyn Claim>>, BusError> {
         self.link.open()?;
         if !self.is_member() {

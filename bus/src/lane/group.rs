@@ -4,13 +4,15 @@
 //! `ceil(lanes / members)` of them and gives back what is above that. A worker that stops leaves the group first and
 //! drains afterwards, so that it does not count while the others take over.
 
+mod aside;
+mod declaring;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use futures::{StreamExt, stream};
 use rand::RngExt;
 use tokio::{
     sync::watch,
@@ -20,10 +22,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tributary_base::backoff::Backoff;
 
+use aside::Part;
+
 use super::{
     measure,
+    orphans::Orphans,
     owner::{Ended, Owner},
     share,
+    tally::Tally,
     upkeep::Upkeep,
 };
 use crate::{
@@ -36,12 +42,6 @@ const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
 const PATIENT_AFTER: u32 = 3;
 /// Lanes that a patient worker tries to claim in one go.
 const FEW: usize = 32;
-/// Every how many rounds an owned lane is looked after: once a minute with the default interval.
-const LOOK: f64 = 30.0;
-/// Owned lanes that are looked after in one round, at most.
-const LOOKS: usize = 256;
-/// Declarations that wait for the broker at once.
-const AT_ONCE: usize = 8;
 
 /// A worker of a group.
 pub struct Workers {
@@ -62,6 +62,7 @@ impl Workers {
     /// Works until `stop`; returns when every lane was given back. Waits for a bus that is away.
     pub async fn run(self, stop: CancellationToken) {
         measure::describe();
+        measure::unowned(&self.group, 0);
         let Some(member) = join(&*self.bus, &self.group, &stop).await else {
             return;
         };
@@ -74,6 +75,9 @@ impl Workers {
         };
         let mut crew = Crew {
             upkeep: Arc::new(upkeep),
+            tally: Tally::new(self.group.clone()),
+            orphans: Orphans::new(rand::rng().random_range(0..=usize::from(u16::MAX))),
+            part: Part::Taken,
             sweep_from: rand::rng().random_range(0..=usize::from(u16::MAX)),
             workers: self,
             member,
@@ -94,6 +98,9 @@ impl Workers {
 struct Crew {
     workers: Workers,
     upkeep: Arc<Upkeep>,
+    tally: Tally,
+    orphans: Orphans,
+    part: Part,
     member: Arc<dyn Membership>,
     stop: CancellationToken,
     owned: HashMap<Lane, Owned>,
@@ -152,7 +159,6 @@ impl Crew {
                 Ok(()) => self.failures = 0,
                 Err(error) => self.recover(&error).await,
             }
-            measure::owned(&self.workers.group, self.active());
         }
     }
 
@@ -168,6 +174,9 @@ impl Crew {
         self.declared.retain(|lane, _| wanted.contains(lane));
         self.refused.retain(|lane, _| wanted.contains(lane));
         self.declare(&specs).await?;
+        if !self.take_part().await? {
+            return Ok(());
+        }
         self.look_after(&specs).await?;
         let now = Circumstances {
             lanes: specs.len(),
@@ -184,72 +193,18 @@ impl Crew {
         } else if now.active < share {
             self.sweep(&specs, share - now.active).await?;
         }
-        Ok(())
+        self.look_for_orphans(&specs).await
     }
 
-    /// Declares what is new or has another filter, each lane alone: one that is refused holds up no other.
-    async fn declare(&mut self, specs: &[LaneSpec]) -> Result<(), BusError> {
-        let now = Instant::now();
-        let known = |spec: &&LaneSpec| {
-            self.declared.get(&spec.lane) != Some(&spec.filter)
-                && !self.is_left_alone(&spec.lane, now)
-        };
-        let new: Vec<LaneSpec> = specs.iter().filter(known).cloned().collect();
-        self.ensure(new).await
-    }
-
-    /// Looks whether owned lanes are still there, with all that flows into them, each about once a minute.
-    async fn look_after(&mut self, specs: &[LaneSpec]) -> Result<(), BusError> {
-        let now = Instant::now();
-        let mut due = Vec::new();
-        for spec in specs {
-            if let Some(owned) = self.owned.get_mut(&spec.lane)
-                && owned.look_at <= now
-            {
-                owned.look_at = next_look(now, self.workers.claim_interval);
-                due.push(spec.clone());
-                if due.len() == LOOKS {
-                    break;
-                }
-            }
+    /// Asks about some lanes of others whether anybody owns them.
+    async fn look_for_orphans(&mut self, specs: &[LaneSpec]) -> Result<(), BusError> {
+        let owned = &self.owned;
+        for lane in self.orphans.next(specs, |lane| owned.contains_key(lane)) {
+            let is_owned = self.member.is_owned(&lane).await?;
+            self.orphans.note(lane, is_owned, Instant::now());
         }
-        self.ensure(due).await
-    }
-
-    async fn ensure(&mut self, specs: Vec<LaneSpec>) -> Result<(), BusError> {
-        let upkeep = &self.upkeep;
-        let mut ensured = stream::iter(specs)
-            .map(|spec| async move {
-                let result = upkeep.ensure(&spec).await;
-                (spec, result)
-            })
-            .buffer_unordered(AT_ONCE);
-        while let Some((spec, result)) = ensured.next().await {
-            match result {
-                Ok(()) => drop(self.declared.insert(spec.lane, spec.filter)),
-                Err(BusError::Refused(reason)) => {
-                    let lane = spec.lane;
-                    let failures = self.refused.get(&lane).map_or(0, |(n, _)| *n) + 1;
-                    if failures.is_power_of_two() {
-                        tracing::error!(
-                            %lane,
-                            reason,
-                            "the broker refuses to declare the lane; delete its queue if it was made by something else, \
-                             and look at the permissions of the user in bus.url"
-                        );
-                    }
-                    let until = Instant::now() + Backoff::SERVER.limit(failures);
-                    self.refused.insert(lane, (failures, until));
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        self.orphans.tell(&self.workers.group, Instant::now());
         Ok(())
-    }
-
-    fn is_left_alone(&self, lane: &Lane, now: Instant) -> bool {
-        let refused = self.refused.get(lane);
-        refused.is_some_and(|(_, until)| *until > now)
     }
 
     /// Lanes owned and not about to be given back.
@@ -317,6 +272,7 @@ impl Crew {
             drain_deadline: self.workers.drain_deadline,
             stop: stop.clone(),
         };
+        self.tally.add(lane.clone(), claim.lease());
         let since = Instant::now();
         let named = lane.clone();
         let handle = self
@@ -326,7 +282,7 @@ impl Crew {
         let owned = Owned {
             stop,
             since,
-            look_at: next_look(since, self.workers.claim_interval),
+            look_at: declaring::next_look(since, self.workers.claim_interval),
             task,
         };
         self.owned.insert(lane, owned);
@@ -336,6 +292,7 @@ impl Crew {
         match ended {
             Ok((lane, ended)) => {
                 self.owned.remove(&lane);
+                self.tally.remove(&lane);
                 if ended == Ended::Unattended {
                     let failures = self.refused.get(&lane).map_or(0, |(n, _)| *n) + 1;
                     let until = Instant::now() + Backoff::SERVER.limit(failures);
@@ -358,7 +315,7 @@ impl Crew {
         if self.failures.is_power_of_two() {
             tracing::warn!(group = %self.workers.group, %error, "cannot look after the lanes, trying again");
         }
-        if self.failures > 1 && self.owned.is_empty() {
+        if self.failures > 1 && self.owned.is_empty() && self.part != Part::Aside {
             leave(&*self.member).await;
             if let Some(member) = join(&*self.workers.bus, &self.workers.group, &self.stop).await {
                 self.member = member;
@@ -375,13 +332,9 @@ impl Crew {
         while let Some(ended) = self.tasks.join_next().await {
             self.note(ended);
         }
-        measure::owned(&self.workers.group, 0);
+        self.tally.clear();
+        measure::unowned(&self.workers.group, 0);
     }
-}
-
-/// Jittered, so that the lanes of a worker that claimed them all at once are not looked after all at once.
-fn next_look(now: Instant, interval: Duration) -> Instant {
-    now + interval.mul_f64(LOOK * rand::rng().random_range(0.75..1.25))
 }
 
 async fn leave(member: &dyn Membership) {

@@ -40,6 +40,11 @@ pub(super) fn owned(group: &Group, count: usize) {
     metrics::gauge!("tributary_lanes_owned", "group" => group.to_string()).set(count as f64);
 }
 
+/// Lanes of a group that nobody has owned for too long, as far as this worker has seen.
+pub(super) fn unowned(group: &Group, count: usize) {
+    metrics::gauge!("tributary_lanes_unowned", "group" => group.to_string()).set(count as f64);
+}
+
 /// Names and units, for the metrics endpoint.
 pub(super) fn describe() {
     metrics::describe_counter!(
@@ -74,4 +79,8 @@ pub(super) fn describe() {
         "Messages held for 30 s that nobody handles: a defect, restart the worker"
     );
     metrics::describe_gauge!("tributary_lanes_owned", "Lanes this worker owns");
+    metrics::describe_gauge!(
+        "tributary_lanes_unowned",
+        "Lanes that nobody has owned for 30 seconds, as far as this worker has seen"
+    );
 }

@@ -7,12 +7,14 @@ mod group;
 mod item;
 mod job;
 mod measure;
+mod orphans;
 mod owner;
 mod proof;
 mod runner;
 mod settling;
 mod share;
 mod stranded;
+mod tally;
 mod upkeep;
 mod work;
 
