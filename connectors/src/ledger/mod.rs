@@ -27,7 +27,7 @@ use tributary_bus::{
 use tributary_config::Settings;
 use uuid::Uuid;
 
-use crate::{Receipted, media};
+use crate::{Receipted, media, telegram};
 use receipts::ReceiptRow;
 pub(crate) use rows::now;
 use rows::{BeginRow, FinishRow};
@@ -323,6 +323,9 @@ const TIDY_BATCH: i64 = 1000;
 /// For how long a provider's handle of what is behind a URL is kept; it is used for less.
 const URL_HANDLES_KEPT: Duration = Duration::from_secs(24 * 3600);
 
+/// For how long it is known in which topic of Telegram a message is.
+const TOPICS_KEPT: Duration = Duration::from_secs(180 * 24 * 3600);
+
 /// Removes rows that no delivery can ask for any more, and those of media that nobody fetches or sends any more.
 async fn tidy(database: Database, retention: Duration, stop: CancellationToken) {
     let mut interval = tokio::time::interval(TIDY_INTERVAL);
@@ -340,6 +343,8 @@ async fn tidy(database: Database, retention: Duration, stop: CancellationToken) 
             while full(media::remove_unreleased(&database, before, TIDY_BATCH).await?) {}
             let linked = now - URL_HANDLES_KEPT;
             while full(media::remove_url_handles(&database, linked, TIDY_BATCH).await?) {}
+            let told = now - TOPICS_KEPT;
+            while full(telegram::remove_topics(&database, told, TIDY_BATCH).await?) {}
             Ok::<(), DatabaseError>(())
         };
         if let Err(error) = removed.await {

@@ -234,7 +234,9 @@ mod tests {
                     prop_assert!(longest_prefix(piece, limit) == Some(piece.len()), "{piece:?} is too long");
                     prop_assert!(!text::is_blank(piece));
                 }
-                let bare = |text: &str| text.split_whitespace().collect::<String>();
+                let bare = |text: &str| {
+                    text.chars().filter(|c| !text::is_blank(c.encode_utf8(&mut [0; 4]))).collect::<String>()
+                };
                 prop_assert_eq!(bare(&found.concat()), bare(&text));
             }
         }

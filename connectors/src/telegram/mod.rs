@@ -14,6 +14,7 @@ mod outbound;
 mod session;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod webhook;
 mod wire;
 
@@ -45,6 +46,8 @@ use config::Config;
 use inbound::{Reader, to_events};
 use moves::Moves;
 use outbound::{Limits, Memory, Sender};
+use topics::Topics;
+pub(crate) use topics::remove_topics;
 
 /// One bot.
 pub(crate) struct Telegram {
@@ -52,6 +55,7 @@ pub(crate) struct Telegram {
     client: Arc<Client>,
     memory: Arc<Memory>,
     moves: Arc<Moves>,
+    topics: Arc<Topics>,
     limits: Limits,
     local_files: Option<PathBuf>,
     way: session::Way,
@@ -91,6 +95,11 @@ impl Factory for Telegram {
             channel.clone(),
             context.database.clone(),
         ));
+        let topics = Arc::new(Topics::new(
+            context.channel.organization.as_str().into(),
+            channel.clone(),
+            context.database.clone(),
+        ));
         let memory = Arc::new(Memory::default());
         Ok(Arc::new(Self {
             capabilities: carries::capabilities(limits),
@@ -103,6 +112,7 @@ impl Factory for Telegram {
                     channels: config.channels,
                 },
                 moves: Arc::clone(&moves),
+                topics: Arc::clone(&topics),
                 memory: Arc::clone(&memory),
                 channel,
                 look_every: config.webhook_check,
@@ -111,6 +121,7 @@ impl Factory for Telegram {
             client,
             memory,
             moves,
+            topics,
             limits,
             secrets: vec![secret, config.previous_secret_token],
             local_files: config.local_files,
@@ -127,6 +138,7 @@ impl Telegram {
             client: &self.client,
             memory: &self.memory,
             moves: &self.moves,
+            topics: &self.topics,
             limits: self.limits,
             context,
             deadline: Instant::now() + context.deadline,
@@ -225,6 +237,7 @@ impl Replay for Telegram {
     }
 
     async fn settle(&self, events: &mut [Inbound]) -> Result<(), ReceiveError> {
+        self.topics.readdress_all(events).await?;
         self.moves.readdress_all(events).await
     }
 }

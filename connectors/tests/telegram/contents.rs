@@ -506,12 +506,9 @@ async fn a_file_that_telegram_cannot_read_now_waits() {
         },
     ));
     let error = direct.send(TO, Content::text("hello")).await;
-    let Err(SendError::RateLimited {
-        retry_after: Some(wait),
-        scope: tributary_connectors::Scope::Recipient,
-    }) = error
-    else {
-        panic!("{error:?}");
-    };
-    assert!((5..=60).contains(&wait.as_secs()));
+    // The file's trouble: only this recipient waits, and the account is as well as before.
+    assert!(
+        matches!(error, Err(SendError::NotReady { .. })),
+        "{error:?}"
+    );
 }

@@ -125,11 +125,42 @@ async fn a_reply_stays_in_its_topic_of_a_private_chat() {
     let addresses = said.iter().map(|message| message.origin.address.as_str());
     let expected = [format!("{OLENA}/7"), OLENA.to_string()];
     assert!(addresses.eq(expected.iter()), "{expected:?}");
+    let mut messages = vec![said[0].provider_id.clone()];
     for (address, thread) in [(&expected[0], Some(7)), (&expected[1], None)] {
         let id = stage.answer(address, "Yes?", None).await;
-        assert_eq!(stage.status(id).await.status, Status::Sent);
+        let status = stage.status(id).await;
+        assert_eq!(status.status, Status::Sent);
+        messages.extend(status.provider_ids);
         let sent = stage.telegram.sent().pop().expect("sent");
         assert_eq!(sent.parameters.integer("message_thread_id"), thread);
+    }
+    // Telegram does not say in which topic a reaction is, nor of whose message.
+    let number = |id: &String| {
+        let (_, message) = id.rsplit_once(':').expect("an id");
+        message.parse().expect("a number")
+    };
+    for id in &messages {
+        olena.reacts(number(id), "👍");
+    }
+    let addresses = stage
+        .until("the reactions", || {
+            let reactions = stage.all(|event| match event {
+                Inbound::Reacted(event) => {
+                    Some((event.provider_id.clone(), event.origin.address.0.clone()))
+                }
+                _ => None,
+            });
+            (reactions.len() >= messages.len()).then_some(reactions)
+        })
+        .await;
+    for (id, address) in messages
+        .iter()
+        .zip([&expected[0], &expected[0], &expected[1]])
+    {
+        assert!(
+            addresses.contains(&(id.clone(), address.clone())),
+            "{addresses:?}"
+        );
     }
     worker.stop().await;
     stage.is_settled().await;

@@ -11,7 +11,9 @@ use crate::{Capabilities, TextLimit, render};
 
 /// Without blank space.
 fn bare(text: &str) -> String {
-    text.split_whitespace().collect()
+    text.chars()
+        .filter(|c| !is_blank(c.encode_utf8(&mut [0; 4])))
+        .collect()
 }
 
 /// Everything that a content shows, as one text, in order.

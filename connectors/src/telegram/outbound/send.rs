@@ -13,6 +13,7 @@ use super::{
         classify::{Class, classify},
         client::{CallError, Client, Upload},
         moves::Moves,
+        topics::Topics,
         wire::{ChatId, Message, Object, read},
     },
     FileKind, Memory, Request,
@@ -63,6 +64,7 @@ pub(in super::super) struct Sender<'a> {
     pub client: &'a Client,
     pub memory: &'a Memory,
     pub moves: &'a Moves,
+    pub topics: &'a Topics,
     pub limits: Limits,
     pub context: &'a SendContext,
     pub deadline: Instant,
@@ -135,7 +137,9 @@ impl Sender<'_> {
                 self.memory.removed(chat);
             }
         }
-        Ok(receipt(&draft.place, &result))
+        let receipt = receipt(&draft.place, &result);
+        self.topics.sent(&draft.place, &receipt.provider_id).await;
+        Ok(receipt)
     }
 
     /// Where the delivery goes now: a group may have moved.

@@ -23,6 +23,7 @@ use super::{
     inbound::{Ignored, Reader, Translated},
     moves::Moves,
     outbound::Memory,
+    topics::Topics,
 };
 use crate::{CallLog, HealthReport, InboundSink, ReceiveError};
 
@@ -49,6 +50,7 @@ pub(super) struct Way {
     pub channel: ChannelId,
     pub reader: Reader,
     pub moves: Arc<Moves>,
+    pub topics: Arc<Topics>,
     pub memory: Arc<Memory>,
     /// How often the webhook's settings and health are looked at.
     pub look_every: Duration,
@@ -81,6 +83,7 @@ impl Way {
     /// # Errors
     /// The update must come again.
     pub(super) async fn note(&self, translated: &mut Translated) -> Result<(), ReceiveError> {
+        self.topics.settle(&mut translated.events).await?;
         self.moves.settle(translated).await?;
         if let Some(ignored) = translated.ignored {
             self.count(ignored);
