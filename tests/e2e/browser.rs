@@ -236,9 +236,16 @@ async fn the_keyboard_is_enough_and_everything_has_a_name() {
     );
 
     browser.keys(TAB).await;
+    let stop = browser.script("return document.activeElement.getAttribute('aria-label')");
+    assert_eq!(
+        stop.await,
+        "The line for your pages",
+        "what scrolls is reached by keyboard"
+    );
+    browser.keys(TAB).await;
     assert!(
         browser.has_focus(".launcher").await,
-        "the launcher is the first stop of this page"
+        "the launcher is the next stop of this page, and the last"
     );
     browser.keys(ENTER).await;
     browser.shown(".panel").await;

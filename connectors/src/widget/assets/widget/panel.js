@@ -16,6 +16,7 @@
   function show(focus) {
     opened = true;
     panel.hidden = false;
+    root.classList.remove("returned");
     root.classList.add("opened");
     launcher.setAttribute("aria-expanded", "true");
     launcher.replaceChildren(icon(CROSS), badgeNode);

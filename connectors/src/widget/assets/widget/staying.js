@@ -29,6 +29,7 @@
         return;
       }
       returns.push(now);
+      root.classList.toggle("returned", returns.length > 1);
       page.append(host);
       listen();
       // Their listeners may be gone too.

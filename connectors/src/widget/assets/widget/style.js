@@ -42,6 +42,7 @@ svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke
 .launcher svg{width:28px;height:28px}
 .badge{position:absolute;top:-3px;right:-3px;min-width:22px;height:22px;padding:0 6px;border-radius:11px;background:#b3261e;color:#fff;font-size:12px;line-height:22px;font-weight:600;text-align:center}
 .panel{position:fixed;z-index:2147483000;bottom:88px;right:20px;width:376px;max-width:calc(100vw - 40px);height:600px;max-height:calc(100vh - 108px);max-height:calc(100dvh - 108px);display:flex;flex-direction:column;background:var(--bg);border:1px solid var(--line);border-radius:16px;box-shadow:0 12px 40px var(--shade);overflow:hidden;animation:rise .18s ease-out}
+.returned .panel{animation:none}
 .left .launcher,.left .panel{right:auto;left:20px}
 @keyframes rise{from{opacity:0;transform:translateY(8px)}}
 .head{display:flex;align-items:center;gap:10px;padding:12px 10px 12px 16px;border-bottom:1px solid var(--line)}
@@ -65,7 +66,7 @@ svg{width:24px;height:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke
 .bubble{min-width:0;border-radius:16px;overflow:hidden}
 .agent .bubble{background:var(--soft);border-end-start-radius:5px}
 .visitor .bubble{background:var(--accent);color:var(--on);border-end-end-radius:5px}
-.sending .bubble,.waiting .bubble{opacity:.8}
+.sending .bubble,.waiting .bubble{box-shadow:inset 0 0 0 2px color-mix(in srgb,var(--on) 45%,transparent)}
 .bubble.deleted{background:none;border:1px solid var(--line);color:var(--dim)}
 .found .bubble{animation:found 1.5s}
 @keyframes found{25%{box-shadow:0 0 0 3px var(--ring)}}
@@ -120,7 +121,7 @@ progress{width:110px;height:6px;vertical-align:middle;accent-color:var(--ring)}
 .attach{width:44px;height:44px;border-radius:50%;display:grid;place-items:center;color:var(--dim);flex:none;margin-inline-end:-6px}
 .attach:hover{background:var(--soft);color:var(--ink)}
 .dropping::after{content:attr(data-drop);position:absolute;inset:8px;display:grid;place-items:center;border:2px dashed var(--ring);border-radius:12px;background:var(--bg);opacity:.94;font-weight:600}
-.input{flex:1;min-width:0;font-size:16px;resize:none;height:44px;max-height:132px;padding:10px 14px;border:1px solid var(--dim);border-radius:22px;background:var(--bg);overflow-y:auto}
+.input{flex:1;min-width:0;font-size:16px;resize:none;height:44px;max-height:132px;padding:9px 14px;border:1px solid var(--dim);border-radius:22px;background:var(--bg);overflow-y:auto}
 .input::placeholder{color:var(--dim);opacity:1}
 .input:focus{outline:2px solid var(--ring);box-shadow:none;outline-offset:0;border-color:transparent}
 .send{width:44px;height:44px;border-radius:50%;background:var(--accent);color:var(--on);display:grid;place-items:center;flex:none}
