@@ -124,6 +124,8 @@ pub(super) struct Refused<'a> {
     /// When the change was asked for, so that telling it again is the same event.
     pub asked_at: DateTime<Utc>,
     pub failure: Failure,
+    /// It may be there all the same: then it is uncertain, whatever the last try said.
+    pub doubtful: bool,
 }
 
 impl Refused<'_> {
@@ -131,11 +133,19 @@ impl Refused<'_> {
     pub(super) fn events(self) -> Vec<Inbound> {
         let origin = origin(self.channel, self.to, self.asked_at);
         let left = left(&origin, Some(&self.failure));
+        let failure = if self.doubtful {
+            Failure {
+                code: FailureCode::Uncertain,
+                reason: format!("{}; it may be there all the same", self.failure.reason),
+            }
+        } else {
+            self.failure
+        };
         let mut events = vec![Inbound::ChangeFailed(MessageChangeFailed {
             origin,
             message_id: self.message_id,
             change: self.change,
-            failure: self.failure,
+            failure,
             seq: Some(self.seq),
             extra: Map::new(),
         })];

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How often a part that another worker may be sending is looked at.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long an ending is kept in hand while the ledger cannot be written.
 const NOTE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -124,8 +124,8 @@ impl DeliveryHandler {
             Begun::Go(tried) => tried,
             Begun::Settled(settled) => return Ok(settled),
             Begun::Busy(wait) => {
-                return Err(Outcome::Retry {
-                    after: Some(wait.min(LOOK_AGAIN)),
+                return Err(Outcome::Defer {
+                    after: wait.min(LOOK_AGAIN),
                     reason: "another try of this part may still be under way".to_owned(),
                 });
             }
@@ -219,10 +219,10 @@ impl DeliveryHandler {
             Err(failure) => Ending::Failed(failure.clone()),
         };
         match self.note_ending(tried, ending, lease).await? {
-            Noted::At(at) => Ok(Settled {
+            Noted::At(written) => Ok(Settled {
                 result,
-                doubtful: tried.doubtful,
-                at,
+                doubtful: written.doubtful,
+                at: written.at,
             }),
             Noted::Superseded => Err(Outcome::Retry {
                 after: Some(Duration::from_millis(200)),
@@ -232,7 +232,7 @@ impl DeliveryHandler {
     }
 
     /// Writes an ending, patiently: what is in hand here is the only proof of what happened.
-    async fn note_ending(
+    pub(super) async fn note_ending(
         &self,
         tried: &Try,
         ending: Ending,

@@ -279,6 +279,42 @@ async fn what_was_sent_does_not_expire() {
     }
 }
 
+/// The system took it each time and answered 500: the last try proves nothing about those before it, even where the
+/// system recognises repetitions.
+#[tokio::test]
+async fn what_may_have_arrived_is_uncertain_however_it_ends() {
+    for idempotent in [false, true] {
+        let mut world = World::with(OnUncertain::Resend, idempotent).await;
+        let envelope = text("hello");
+        world.answers([uncertain(), uncertain()]);
+        for attempt in 1..3 {
+            world.handle(&envelope, attempt).await;
+        }
+        let outcome = world
+            .handler
+            .exhausted(work(&envelope, 3), "3 tries".to_owned(), &world.lease)
+            .await;
+        assert_eq!(outcome, Outcome::Done);
+        let status = world.status().await;
+        assert_eq!((status.status, status.uncertain), (Status::Expired, true));
+        // Redelivered before it was settled.
+        assert_eq!(world.handle(&envelope, 4).await, Outcome::Done);
+        assert!(world.status().await.uncertain);
+
+        let refused = text("hello");
+        world.answers([
+            uncertain(),
+            SendError::Rejected {
+                code: "400".to_owned(),
+                reason: "too late".to_owned(),
+            },
+        ]);
+        assert_eq!(world.finish(&refused).await, 2);
+        let status = world.status().await;
+        assert_eq!((status.status, status.uncertain), (Status::Failed, true));
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_is_dead() {
     let mut world = World::new().await;

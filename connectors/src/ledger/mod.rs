@@ -11,13 +11,14 @@ mod rows;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod workers;
 mod writer;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 use tributary_base::database::{Database, DatabaseError};
 use tributary_bus::{
@@ -29,9 +30,11 @@ use uuid::Uuid;
 
 use crate::{Receipted, media, telegram};
 use receipts::ReceiptRow;
+pub(crate) use rows::Row;
 pub(crate) use rows::now;
 use rows::{BeginRow, FinishRow};
 pub(crate) use standing::Told;
+use workers::Workers;
 use writer::Request;
 
 /// Requests that may wait for the writer.
@@ -75,7 +78,7 @@ pub(crate) struct Target {
 /// What to do about an earlier try that never reported back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum OnUnknown {
-    /// The provider recognises a repetition: send again, nothing is in doubt.
+    /// Repeating it does no harm (the provider recognises it): send again at once; once it succeeds, nothing is in doubt.
     Repeat,
     /// Send again, and say that it may be doubled.
     Resend,
@@ -92,6 +95,8 @@ pub(crate) struct Try {
     pub attempt: i32,
     /// An earlier try may have arrived.
     pub doubtful: bool,
+    /// What succeeds has arrived once, however often it was tried.
+    pub once: bool,
 }
 
 /// What the ledger says before a send.
@@ -131,10 +136,18 @@ pub(crate) enum Ending {
 /// Whether the ledger took note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Noted {
-    /// Durable, at this time.
-    At(DateTime<Utc>),
+    /// Durable.
+    At(Written),
     /// Another worker has taken the part over; it reports.
     Superseded,
+}
+
+/// What stands in the ledger about a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub at: DateTime<Utc>,
+    /// It may have arrived more than once, or not at all.
+    pub doubtful: bool,
 }
 
 /// A message that got further.
@@ -152,6 +165,8 @@ pub struct Ledger {
     worker: Uuid,
     /// Age at which another worker's `sending` has surely ended.
     patience: Duration,
+    workers: Arc<Workers>,
+    _beating: DropGuard,
 }
 
 impl Ledger {
@@ -178,11 +193,19 @@ impl Ledger {
         tokio::spawn(writer.run(waiting));
         let retention = (settings.delivery.max_age * 2).max(Duration::from_secs(7 * 24 * 3600));
         tokio::spawn(tidy(database.clone(), retention, stop));
+        let (worker, workers) = (Uuid::now_v7(), Arc::new(Workers::default()));
+        let ended = CancellationToken::new();
+        if !settings.bus.is_embedded() {
+            let (workers, ended) = (Arc::clone(&workers), ended.clone());
+            tokio::spawn(workers::beat(database.clone(), worker, workers, ended));
+        }
         Ok(Self {
             database,
             requests,
-            worker: Uuid::now_v7(),
+            worker,
             patience: settings.delivery.send_deadline + MARGIN,
+            workers,
+            _beating: ended.drop_guard(),
         })
     }
 
@@ -205,6 +228,7 @@ impl Ledger {
                 OnUnknown::Repeat => Duration::ZERO,
                 OnUnknown::Resend | OnUnknown::Hold => self.patience,
             },
+            gone: self.workers.gone(),
         };
         self.ask(|reply| Request::Begin(Box::new(row), reply)).await
     }
@@ -233,6 +257,20 @@ impl Ledger {
         message_id: MessageId,
     ) -> Result<Vec<rows::Row>, LedgerError> {
         Ok(rows::of_message(&self.database, organization, message_id).await?)
+    }
+
+    /// Notes that these parts were taken back, when their message was edited down to fewer.
+    ///
+    /// # Errors
+    /// It may not be noted; noting it again is safe.
+    pub(crate) async fn take_back(
+        &self,
+        organization: &OrganizationId,
+        message_id: MessageId,
+        provider_ids: &[String],
+    ) -> Result<(), LedgerError> {
+        let gone = rows::take_back(&self.database, organization, message_id, provider_ids);
+        Ok(gone.await?)
     }
 
     /// Notes what a provider told; answers the messages that got further by it, as they stand now.
@@ -341,6 +379,7 @@ async fn tidy(database: Database, retention: Duration, stop: CancellationToken) 
             while full(rows::remove_older(&database, before, TIDY_BATCH).await?) {}
             while full(receipts::remove_older(&database, before, unmatched, TIDY_BATCH).await?) {}
             while full(media::remove_unreleased(&database, before, TIDY_BATCH).await?) {}
+            workers::remove_older(&database).await?;
             let linked = now - URL_HANDLES_KEPT;
             while full(media::remove_url_handles(&database, linked, TIDY_BATCH).await?) {}
             let told = now - TOPICS_KEPT;

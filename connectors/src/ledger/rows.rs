@@ -1,6 +1,6 @@
 //! The ledger's statements.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use sqlx::{FromRow, QueryBuilder};
@@ -14,7 +14,7 @@ use tributary_bus::{
 };
 use uuid::Uuid;
 
-use super::{Begun, Ending, OnUnknown, PartKey, Settled, Target, Try};
+use super::{Begun, Ending, OnUnknown, PartKey, Settled, Target, Try, Written};
 
 /// A wish to send.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub(super) struct BeginRow {
     pub worker: Uuid,
     /// Age at which another's `sending` has surely ended.
     pub patience: Duration,
+    /// Workers that will not say how their tries ended.
+    pub gone: Arc<[Uuid]>,
 }
 
 /// A try that ended.
@@ -52,11 +54,12 @@ pub(crate) struct Row {
     /// NULL in rows of earlier versions.
     parts: Option<i32>,
     recipient: Option<Address>,
+    gone: bool,
 }
 
 /// Without the worker, who is of no interest afterwards.
 const COLUMNS: &str = "organization, message_id, part, channel_id, state, attempt, doubtful, provider_id, failure, \
-     reason, at, parts, recipient";
+     reason, at, parts, recipient, gone";
 
 impl Row {
     /// The number of the part.
@@ -67,6 +70,16 @@ impl Row {
     /// The provider's id, if it was sent.
     pub(crate) fn provider_id(&self) -> Option<&str> {
         self.provider_id.as_deref().filter(|_| self.state == "sent")
+    }
+
+    /// Whether it was taken back, and the message has fewer parts now.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Whether a try of it may have arrived that did not say so.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.doubtful || matches!(self.state.as_str(), "sending" | "uncertain")
     }
 
     /// How it ended, if it did.
@@ -94,8 +107,9 @@ impl Row {
         }
     }
 
-    fn into_try(self) -> Try {
+    fn into_try(self, on_unknown: OnUnknown) -> Try {
         Try {
+            once: on_unknown == OnUnknown::Repeat,
             key: self.key(),
             attempt: self.attempt,
             doubtful: self.doubtful,
@@ -150,7 +164,6 @@ pub(super) async fn begin(tx: &mut Tx, rows: &[BeginRow]) -> Result<Vec<Begun>, 
         OnUnknown::Resend | OnUnknown::Hold => now - first.patience,
     };
     let held = first.on_unknown == OnUnknown::Hold;
-    let doubt = first.on_unknown != OnUnknown::Repeat;
     let mut sorted: Vec<&BeginRow> = rows.iter().collect();
     // One order of locking for every worker.
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
@@ -175,26 +188,28 @@ pub(super) async fn begin(tx: &mut Tx, rows: &[BeginRow]) -> Result<Vec<Begun>, 
         insert.push(
             " ON CONFLICT (organization, message_id, part) DO UPDATE SET worker = excluded.worker, \
              attempt = ledger.attempt + 1, at = excluded.at, parts = excluded.parts, recipient = excluded.recipient, \
-             doubtful = ledger.doubtful OR (ledger.state <> 'waiting' AND ",
+             doubtful = ledger.doubtful OR ledger.state <> 'waiting', \
+             state = CASE WHEN ledger.state <> 'waiting' AND ",
         );
-        insert.push_bind(doubt);
-        insert.push("), state = CASE WHEN ledger.state <> 'waiting' AND ");
         insert.push_bind(held);
         insert.push(" THEN 'failed' ELSE 'sending' END, failure = CASE WHEN ledger.state <> 'waiting' AND ");
         insert.push_bind(held);
         insert.push(" THEN 'uncertain' END, reason = CASE WHEN ledger.state <> 'waiting' AND ");
         insert.push_bind(held);
         insert.push(" THEN 'the outcome of an earlier try is unknown' END \
-             WHERE ledger.state IN ('waiting', 'uncertain') OR (ledger.state = 'sending' AND ledger.at < ");
+             WHERE ledger.state IN ('waiting', 'uncertain') OR (ledger.state = 'sending' AND (ledger.at < ");
         insert.push_bind(stale);
-        insert.push(") RETURNING ").push(COLUMNS);
+        for worker in first.gone.iter() {
+            insert.push(" OR ledger.worker = ").push_bind(*worker);
+        }
+        insert.push(")) RETURNING ").push(COLUMNS);
         insert.build_query_as().persistent(false).fetch_all(db).await
     })?;
     let mut answers = Vec::with_capacity(rows.len());
     for wish in rows {
         let row = match through.iter().find(|row| row.key() == wish.key) {
             Some(row) if row.state == "sending" => {
-                answers.push(Begun::Go(row.clone().into_try()));
+                answers.push(Begun::Go(row.clone().into_try(wish.on_unknown)));
                 continue;
             }
             Some(row) => Some(row.clone()),
@@ -231,18 +246,19 @@ async fn one(tx: &mut Tx, key: &PartKey) -> Result<Option<Row>, DatabaseError> {
 /// Writes endings; answers for each row in order whether it took effect. The rows have distinct keys.
 ///
 /// That something was sent is a fact, whoever owns the row now; every other ending counts only while the try is the
-/// latest one.
+/// latest one. What was sent by a try that another one has taken over may be there twice, unless the provider recognises
+/// repetitions.
 pub(super) async fn finish(
     tx: &mut Tx,
     rows: &[FinishRow],
-) -> Result<Vec<Option<DateTime<Utc>>>, DatabaseError> {
+) -> Result<Vec<Option<Written>>, DatabaseError> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
     let now = now();
     let mut sorted: Vec<&FinishRow> = rows.iter().collect();
     sorted.sort_by(|a, b| a.tried.key.cmp(&b.tried.key));
-    let written: Vec<(OrganizationId, MessageId, i32)> = on!(tx, db => {
+    let written: Vec<(OrganizationId, MessageId, i32, bool)> = on!(tx, db => {
         let mut insert = QueryBuilder::new(
             "INSERT INTO ledger (organization, message_id, part, channel_id, state, worker, attempt, doubtful, \
              provider_id, failure, reason, at, parts, recipient) ",
@@ -256,7 +272,7 @@ pub(super) async fn finish(
                 .push_bind(state)
                 .push_bind(finish.worker)
                 .push_bind(finish.tried.attempt)
-                .push_bind(finish.tried.doubtful)
+                .push_bind(!(finish.tried.once && matches!(finish.ending, Ending::Sent(_))))
                 .push_bind(provider_id)
                 .push_bind(failure.map(|failure| name_of(failure.code)))
                 .push_bind(failure.map(|failure| failure.reason.clone()))
@@ -267,23 +283,28 @@ pub(super) async fn finish(
         insert.push(
             " ON CONFLICT (organization, message_id, part) DO UPDATE SET state = excluded.state, \
              provider_id = excluded.provider_id, failure = excluded.failure, reason = excluded.reason, \
-             at = excluded.at \
+             at = excluded.at, doubtful = excluded.doubtful AND (ledger.doubtful \
+             OR ledger.worker <> excluded.worker OR ledger.attempt <> excluded.attempt) \
              WHERE (excluded.state = 'sent' AND ledger.state <> 'sent') \
              OR (ledger.worker = excluded.worker AND ledger.attempt = excluded.attempt) \
-             RETURNING organization, message_id, part",
+             RETURNING organization, message_id, part, doubtful",
         );
         insert.build_query_as().persistent(false).fetch_all(db).await
     })?;
-    let is_written = |key: &PartKey| {
-        written.iter().any(|(organization, message, part)| {
+    let doubt = |key: &PartKey| {
+        let row = written.iter().find(|(organization, message, part, _)| {
             *organization == key.organization
                 && *message == key.message_id
                 && *part == number(key.part)
-        })
+        });
+        row.map(|(.., doubtful)| *doubtful)
     };
     Ok(rows
         .iter()
-        .map(|row| is_written(&row.tried.key).then_some(now))
+        .map(|row| {
+            let doubtful = doubt(&row.tried.key)?;
+            Some(Written { at: now, doubtful })
+        })
         .collect())
 }
 
@@ -311,6 +332,31 @@ pub(super) async fn of_message(
         select.build_query_as().fetch_all(db).await
     })?;
     Ok(rows)
+}
+
+/// Notes of these parts that they were taken back.
+pub(super) async fn take_back(
+    database: &Database,
+    organization: &OrganizationId,
+    message_id: MessageId,
+    provider_ids: &[String],
+) -> Result<(), DatabaseError> {
+    for provider_id in provider_ids {
+        on!(write database, db => {
+            sqlx::query(
+                "UPDATE ledger SET gone = $1 WHERE organization = $2 AND message_id = $3 \
+                 AND provider_id = $4",
+            )
+            .bind(true)
+            .bind(organization)
+            .bind(message_id)
+            .bind(provider_id)
+            .execute(db)
+            .await
+            .map(drop)
+        })?;
+    }
+    Ok(())
 }
 
 /// Says of everything in `sending` that its outcome is unknown; for a process that is alone.

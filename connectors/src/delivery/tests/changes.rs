@@ -11,8 +11,8 @@ use tributary_bus::{
 };
 
 use super::{
-    text, unavailable, uncertain,
-    world::{World, work},
+    delivery, envelope, text, unavailable, uncertain,
+    world::{World, lock, work},
 };
 use crate::{Action, Capabilities, SendError, Support, TextLimit, registry::OnUncertain};
 
@@ -155,10 +155,113 @@ async fn what_cannot_be_changed_is_refused_with_a_reason() {
     assert_eq!(told[0], told[1], "the same news with the same id");
     assert_eq!(
         told[0].1.failure.reason,
-        "the new content takes 2 messages in this channel, the old one was sent in 1"
+        "the new content takes 2 messages in this channel, the old one was sent in 1; shorten it, or send the rest as a \
+         new message"
     );
     assert_eq!(told[0].1.message_id, message);
     assert!(world.actions().is_empty());
+}
+
+#[tokio::test]
+async fn an_edit_to_fewer_parts_takes_the_rest_back() {
+    let mut world = able().await;
+    let message = MessageId::generate();
+    let two = "The first sentence. The second sentence.";
+    let mut delivery = delivery(Content::text(two));
+    delivery.message_id = message;
+    assert_eq!(world.handle(&envelope(&delivery), 1).await, Outcome::Done);
+    assert_eq!(world.status().await.provider_ids, ["id-1", "id-2"]);
+    let named = ["id-1", "id-2"];
+    for text in ["One.", "Two."] {
+        assert_eq!(
+            world.handle(&edit(message, &named, text), 1).await,
+            Outcome::Done
+        );
+    }
+    let actions = world.actions();
+    let [
+        Action::Edit { parts },
+        Action::Delete { provider_ids },
+        Action::Edit { parts: again },
+    ] = actions.as_slice()
+    else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(*provider_ids, ["id-2"]);
+    for parts in [parts, again] {
+        let ids: Vec<&str> = parts.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(ids, ["id-1"]);
+    }
+    // What is gone does not come back.
+    assert_eq!(
+        world.handle(&edit(message, &named, two), 1).await,
+        Outcome::Done
+    );
+    let (_, failed) = refused(&mut world).await;
+    assert_eq!(failed.failure.code, FailureCode::Rejected);
+    assert_eq!(
+        world.handle(&delete(message, &named), 1).await,
+        Outcome::Done
+    );
+    let provider_ids = vec!["id-1".to_owned()];
+    assert_eq!(
+        world.actions().last(),
+        Some(&Action::Delete { provider_ids })
+    );
+}
+
+/// The edit stands, so it must not be taken back where it was recorded.
+#[tokio::test]
+async fn an_edit_whose_rest_cannot_be_taken_back_is_uncertain() {
+    let mut world = able().await;
+    lock(&world.provider.answers).extend([Ok(()), Err(rejected())]);
+    let shorter = edit(MessageId::generate(), &["id-1", "id-2"], "One.");
+    assert_eq!(world.handle(&shorter, 1).await, Outcome::Done);
+    let (_, failed) = refused(&mut world).await;
+    assert_eq!(failed.failure.code, FailureCode::Uncertain);
+}
+
+fn rejected() -> SendError {
+    SendError::Rejected {
+        code: "400".to_owned(),
+        reason: "too old".to_owned(),
+    }
+}
+
+/// The customer may see it: what the last try says is no proof of what the tries before it did.
+#[tokio::test]
+async fn a_change_that_may_have_arrived_is_uncertain_when_it_fails() {
+    for (before, code) in [
+        (uncertain(), FailureCode::Uncertain),
+        (unavailable(), FailureCode::Rejected),
+    ] {
+        let mut world = able().await;
+        let change = edit(MessageId::generate(), &["id-1"], "99");
+        world.answers([before.clone(), before, rejected()]);
+        assert_eq!(world.finish(&change).await, 3);
+        let (_, failed) = refused(&mut world).await;
+        assert_eq!(failed.failure.code, code);
+    }
+    for (before, code) in [
+        (uncertain(), FailureCode::Uncertain),
+        (unavailable(), FailureCode::Expired),
+    ] {
+        let mut world = able().await;
+        let change = edit(MessageId::generate(), &["id-1"], "99");
+        world.answers([before.clone(), before.clone(), before]);
+        for attempt in 1..4 {
+            world.handle(&change, attempt).await;
+        }
+        let reason = "gave up after 3 tries".to_owned();
+        let outcome = world
+            .handler
+            .exhausted(work(&change, 3), reason, &world.lease)
+            .await;
+        assert_eq!(outcome, Outcome::Done);
+        let (_, failed) = refused(&mut world).await;
+        assert_eq!(failed.failure.code, code);
+        assert!(failed.failure.reason.starts_with("gave up after 3 tries"));
+    }
 }
 
 #[tokio::test]
@@ -196,6 +299,8 @@ async fn changes_are_judged_like_messages() {
     world.answers([unavailable(), uncertain()]);
     assert_eq!(world.finish(&change).await, 3);
     assert_eq!(world.actions().len(), 3);
+    // Another one, of which nothing has arrived.
+    let change = delete(MessageId::generate(), &["id-1"]);
     world.answers([SendError::Unreachable {
         code: "403".to_owned(),
         reason: "blocked".to_owned(),
