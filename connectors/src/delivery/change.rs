@@ -5,7 +5,8 @@ use chrono::SubsecRound;
 use tributary_bus::{
     Address, Lease, MessageId, Outcome, Work,
     message::{
-        Content, DeliveryDelete, DeliveryEdit, DeliveryReact, Failure, FailureCode, MessageChange, Priority,
+        Content, DeliveryDelete, DeliveryEdit, DeliveryReact, Failure, FailureCode, MessageChange,
+        Priority,
     },
 };
 

@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     Part, Receipts,
-    media::describe_all,
     ledger::{Begun, Ending, Noted, OnUnknown, PartKey, Settled, Target, Try},
+    media::describe_all,
     registry::OnUncertain,
     render::render,
 };

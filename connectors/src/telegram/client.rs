@@ -175,11 +175,12 @@ impl Client {
         let whole = Arc::new(AtomicBool::new(false));
         let size = upload.stream.size;
         let ended = Arc::clone(&whole);
-        let body = bounded(upload.stream, upload.limit, Arc::clone(&failure))
-            .chain(futures::stream::poll_fn(move |_| {
+        let body = bounded(upload.stream, upload.limit, Arc::clone(&failure)).chain(
+            futures::stream::poll_fn(move |_| {
                 ended.store(true, Ordering::Release);
                 Poll::Ready(None)
-            }));
+            }),
+        );
         let part = match size {
             Some(size) => Part::stream_with_length(Body::wrap_stream(body), size),
             None => Part::stream(Body::wrap_stream(body)),

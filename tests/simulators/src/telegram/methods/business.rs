@@ -24,8 +24,12 @@ pub(super) fn delete(request: &Request<'_>) -> Result<Answer, ApiError> {
     let removed = request.bot.with(|account| {
         let business = account.business_connection(id)?;
         let may = |right| business.has_right(right);
-        if !business.is_enabled() || !(may("can_delete_sent_messages") || may("can_delete_all_messages")) {
-            return Err(ApiError::bad_request("not enough rights to delete messages"));
+        if !business.is_enabled()
+            || !(may("can_delete_sent_messages") || may("can_delete_all_messages"))
+        {
+            return Err(ApiError::bad_request(
+                "not enough rights to delete messages",
+            ));
         }
         let chat = business
             .chats
