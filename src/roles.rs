@@ -6,6 +6,7 @@ use anyhow::Result;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tributary_base::{
+    database::DatabaseHealth,
     media::{self, Home, MediaService},
     telemetry,
 };
@@ -59,6 +60,9 @@ pub struct Running {
     settings: Arc<Settings>,
     media: Option<MediaService>,
     tasks: Tasks,
+    /// Of the router's store, and of the connectors'.
+    health: DatabaseHealth,
+    connectors_health: DatabaseHealth,
 }
 
 /// Runs the roles until a signal ends them.
@@ -153,15 +157,20 @@ pub async fn start(
         settings: Arc::clone(&settings),
         media,
         tasks,
+        health: DatabaseHealth::default(),
+        connectors_health: DatabaseHealth::default(),
     };
     running.sweep_media();
     let (stop, tasks) = (running.stop.clone(), running.tasks.clone());
+    let health = running.health.clone();
+    let connectors_health = running.connectors_health.clone();
     let opening = Opening {
         settings: &settings,
         schema,
         needs: &needs,
         tasks: &tasks,
         stop: &stop,
+        health: &health,
     };
     if with_store {
         match opening.router().await {
@@ -171,6 +180,10 @@ pub async fn start(
         }
     }
     if !kinds.is_empty() {
+        let opening = Opening {
+            health: &connectors_health,
+            ..opening
+        };
         let connectors = match opening.connectors().await {
             Ok(Some(store)) => store.with_media(running.media.clone()),
             Ok(None) => return running.give_up().await,
@@ -274,7 +287,8 @@ impl Running {
         for (group, lanes) in accounts.groups() {
             let attendant =
                 ConnectorAttendant::new(Arc::clone(&accounts), Arc::clone(&ledger), &self.settings)
-                    .with_log(log.clone());
+                    .with_log(log.clone())
+                    .with_health(self.connectors_health.clone());
             let lanes = lanes.into_iter().map(plain).collect();
             let policy = ConnectorAttendant::policy(&self.settings);
             self.work(group, lanes, Arc::new(attendant), policy);
@@ -298,7 +312,8 @@ impl Running {
         };
         let settings = &self.settings;
         if roles.contains(&Role::Router) {
-            let attendant = RouterAttendant::new(store.clone(), Arc::clone(&self.bus), settings);
+            let attendant = RouterAttendant::new(store.clone(), Arc::clone(&self.bus), settings)
+                .with_health(self.health.clone());
             let lanes = tributary_router::lanes(settings)
                 .into_iter()
                 .map(plain)

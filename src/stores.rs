@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use tokio_util::sync::CancellationToken;
-use tributary_base::{database::DatabaseError, fleet::compare_lanes};
+use tributary_base::{
+    database::{DatabaseError, DatabaseHealth},
+    fleet::compare_lanes,
+};
 use tributary_config::Settings;
 use tributary_connectors::ConnectorStore;
 use tributary_router::store::{Store, StoreError};
@@ -26,6 +29,8 @@ pub struct Opening<'a> {
     pub needs: &'a Needs,
     pub tasks: &'a Tasks,
     pub stop: &'a CancellationToken,
+    /// Told whether the store can be used.
+    pub health: &'a DatabaseHealth,
 }
 
 /// A store that was opened, or the reason why this process can never use it.
@@ -114,13 +119,20 @@ impl Opening<'_> {
         F: Future<Output = Result<(), String>> + Send,
     {
         let (needs, stop) = (self.needs.clone(), self.stop.clone());
+        let health = self.health.clone();
         let name = format!("watch of the {what}");
         self.tasks.spawn(&name, self.stop, async move {
             while pause(&stop, PROBE).await {
-                match tokio::time::timeout(PROBE, probe()).await {
-                    Ok(Ok(())) => needs.ready(what),
-                    Ok(Err(why)) => needs.missing(what, why),
-                    Err(_) => needs.missing(what, "no answer".to_owned()),
+                let probed = tokio::time::timeout(PROBE, probe()).await;
+                match probed.unwrap_or_else(|_| Err("no answer".to_owned())) {
+                    Ok(()) => {
+                        health.works();
+                        needs.ready(what);
+                    }
+                    Err(why) => {
+                        health.fails();
+                        needs.missing(what, why);
+                    }
                 }
             }
         });

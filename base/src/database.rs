@@ -58,6 +58,37 @@ impl DatabaseError {
     }
 }
 
+/// Whether a database could be used lately, for those who must ask often. Cheap to clone; clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct DatabaseHealth(std::sync::Arc<std::sync::Mutex<Option<std::time::Instant>>>);
+
+impl DatabaseHealth {
+    /// A worker whose database could not be used for this long leaves its work to others.
+    const UNFIT_AFTER: Duration = Duration::from_secs(5);
+
+    /// It answered.
+    pub fn works(&self) {
+        *self.failing() = None;
+    }
+
+    /// It did not.
+    pub fn fails(&self) {
+        self.failing().get_or_insert_with(std::time::Instant::now);
+    }
+
+    /// Whether it could be used within the last seconds.
+    pub fn is_fit(&self) -> bool {
+        self.failing()
+            .is_none_or(|since| since.elapsed() < Self::UNFIT_AFTER)
+    }
+
+    fn failing(&self) -> std::sync::MutexGuard<'_, Option<std::time::Instant>> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
 /// An open pool. Cheap to clone.
 #[derive(Debug, Clone)]
 pub enum Database {

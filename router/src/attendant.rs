@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
-use tributary_base::backoff::Backoff;
+use tributary_base::{backoff::Backoff, database::DatabaseHealth};
 use tributary_bus::{Attendant, Bus, Handler, Lane, Lease};
 use tributary_config::Settings;
 use uuid::Uuid;
@@ -27,6 +27,7 @@ pub struct RouterAttendant {
     relay_batch: usize,
     retention: Retention,
     release_after: Duration,
+    health: DatabaseHealth,
 }
 
 impl RouterAttendant {
@@ -52,7 +53,15 @@ impl RouterAttendant {
             relay_batch: settings.router.relay_batch,
             retention: Retention::of(settings),
             release_after: settings.router.release_absent_after,
+            health: DatabaseHealth::default(),
         }
+    }
+
+    /// The same, which leaves its lanes to others while the store cannot be used.
+    #[must_use]
+    pub fn with_health(mut self, health: DatabaseHealth) -> Self {
+        self.health = health;
+        self
     }
 }
 
@@ -114,6 +123,10 @@ impl Attendant for RouterAttendant {
             keeper,
         );
         Ok(())
+    }
+
+    fn is_fit(&self) -> bool {
+        self.health.is_fit()
     }
 }
 

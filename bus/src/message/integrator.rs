@@ -8,10 +8,10 @@ use super::{
     Content, Degradation, Failure, HealthState, Identifier, Media, MessageChange, MessageContext,
     Status, Touch,
 };
-use crate::{Address, AgentId, ChannelId, ContactId, ConversationId, MessageId};
+use crate::{Address, AgentId, ChannelId, ContactId, ConversationId, EndpointId, MessageId};
 
 /// Every event type an endpoint can subscribe to, without version.
-pub const EVENT_TYPES: [&str; 19] = [
+pub const EVENT_TYPES: [&str; 20] = [
     "conversation.created",
     "conversation.queued",
     "conversation.assigned",
@@ -30,6 +30,7 @@ pub const EVENT_TYPES: [&str; 19] = [
     "contact.updated",
     "contact.blocked",
     "note.created",
+    "endpoint.disabled",
     "channel.health_changed",
 ];
 
@@ -237,6 +238,13 @@ events! {
     ContactBlocked { contact: ContactView }
     /// An agent's remark, invisible to the contact.
     NoteCreated { conversation_id: ConversationId, author: Author, text: String }
+    /// An endpoint answered 410 (gone) for an hour: nothing is sent to it until it is enabled again.
+    EndpointDisabled {
+        endpoint_id: EndpointId,
+        url: String,
+        /// For a person: why.
+        reason: String,
+    }
     /// A channel account works better or worse than before.
     ChannelHealthChanged {
         channel_id: ChannelId,

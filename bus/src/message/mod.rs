@@ -29,9 +29,9 @@ pub use integrator::{
     Assignment, Author, ChannelHealthChanged, ContactBlocked, ContactChanged, ContactCreated,
     ContactView, ConversationAssigned, ConversationCreated, ConversationQueued,
     ConversationSlaBreached, ConversationState, ConversationStatusChanged, ConversationUpdated,
-    ConversationView, Direction, EVENT_TYPES, MessageChangeRefused, MessageContentEdited,
-    MessageCreated, MessageMerged, MessageReactionsChanged, MessageRemoved, MessageStatusChanged,
-    MessageUpdated, MessageView, NoteCreated, StateReason,
+    ConversationView, Direction, EVENT_TYPES, EndpointDisabled, MessageChangeRefused,
+    MessageContentEdited, MessageCreated, MessageMerged, MessageReactionsChanged, MessageRemoved,
+    MessageStatusChanged, MessageUpdated, MessageView, NoteCreated, StateReason,
 };
 pub use markdown::from_markdown;
 pub use person::{Attribution, Identifier, Profile, Touch, Utm};
@@ -93,5 +93,6 @@ payload! {
     ContactChanged => "contact.updated.v1",
     ContactBlocked => "contact.blocked.v1",
     NoteCreated => "note.created.v1",
+    EndpointDisabled => "endpoint.disabled.v1",
     ChannelHealthChanged => "channel.health_changed.v1",
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tributary_base::backoff::Backoff;
+use tributary_base::{backoff::Backoff, database::DatabaseHealth};
 use tributary_bus::{Attendant, Handler, Lane, Lease, Policy};
 use tributary_config::Settings;
 
@@ -28,6 +28,7 @@ pub struct ConnectorAttendant {
     ledger: Arc<Ledger>,
     log: ChannelLog,
     settings: Settings,
+    health: DatabaseHealth,
 }
 
 impl ConnectorAttendant {
@@ -38,6 +39,7 @@ impl ConnectorAttendant {
             ledger,
             log: ChannelLog::nowhere(),
             settings: settings.clone(),
+            health: DatabaseHealth::default(),
         }
     }
 
@@ -45,6 +47,13 @@ impl ConnectorAttendant {
     #[must_use]
     pub fn with_log(mut self, log: ChannelLog) -> Self {
         self.log = log;
+        self
+    }
+
+    /// The same, which leaves its lanes to others while the connectors' store cannot be used.
+    #[must_use]
+    pub fn with_health(mut self, health: DatabaseHealth) -> Self {
+        self.health = health;
         self
     }
 
@@ -86,6 +95,10 @@ impl Attendant for ConnectorAttendant {
             self.log.clone(),
             &self.settings,
         )))
+    }
+
+    fn is_fit(&self) -> bool {
+        self.health.is_fit()
     }
 
     async fn alongside(

@@ -1,6 +1,7 @@
 //! Integrator endpoints.
 
 use axum::{Json, extract::State, http::StatusCode};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tributary_bus::{EndpointId, OrganizationId, message::EVENT_TYPES};
 use url::Url;
@@ -14,7 +15,7 @@ use super::{
     problem::{Code, Problem},
     views::Endpoint,
 };
-use crate::store::{self, EndpointCreated, NoRandomness, new_secret};
+use crate::store::{self, EndpointCreated, EndpointHealth, NoRandomness, Position, new_secret};
 
 /// Endpoints of one organization, at most: each is a lane.
 const ENDPOINT_LIMIT: i64 = 50;
@@ -59,7 +60,7 @@ impl From<store::Endpoint> for EndpointWithSecret {
             .map(|secret| secret.expose().to_owned());
         Self {
             secret: secret.unwrap_or_default(),
-            endpoint: endpoint.into(),
+            endpoint: (endpoint, EndpointHealth::default()).into(),
         }
     }
 }
@@ -67,8 +68,8 @@ impl From<store::Endpoint> for EndpointWithSecret {
 /// Create an endpoint
 ///
 /// Events that happen from now on are sent to it, in order per conversation. An event is repeated with growing pauses
-/// until the endpoint answers 2xx, for 24 hours by default. While the endpoint is down (no connection, a timeout, 5xx
-/// or 429) all of its events wait; any other answer, and an event that fails with 5xx time and again, holds back only the
+/// until the endpoint answers 2xx, for 24 hours by default. While the endpoint is down (no connection, a timeout, 5xx,
+/// 410 or 429) all of its events wait; any other answer, and an event that fails with 5xx time and again, holds back only the
 /// conversation of that event. Answer quickly and be ready for an event that comes twice: `webhook-id` is the same each
 /// time.
 #[utoipa::path(
@@ -124,7 +125,15 @@ pub async fn list_endpoints(
         .store()
         .endpoints(&organization, after, limit.and_one())
         .await?;
-    Ok(Json(Page::new(rows, limit, |row| row.id.to_string())))
+    let mut healths = state.store().endpoint_healths(&organization).await?;
+    let rows = rows.into_iter();
+    let rows = rows.map(|row| {
+        let health = healths.remove(&row.id).unwrap_or_default();
+        (row, health)
+    });
+    Ok(Json(Page::new(rows.collect(), limit, |(row, _)| {
+        row.id.to_string()
+    })))
 }
 
 /// Get an endpoint
@@ -134,9 +143,81 @@ pub async fn get_endpoint(
     State(state): State<ApiState>,
     Id(id): Id<EndpointId>,
 ) -> Result<Json<Endpoint>, Problem> {
-    let row = state.store().endpoint(&organization, id).await?;
-    row.map(|row| Json(row.into()))
-        .ok_or_else(|| Problem::not_found("endpoint"))
+    shown(&state, &organization, id).await
+}
+
+async fn shown(
+    state: &ApiState,
+    organization: &OrganizationId,
+    id: EndpointId,
+) -> Result<Json<Endpoint>, Problem> {
+    let row = state.store().endpoint(organization, id).await?;
+    let row = row.ok_or_else(|| Problem::not_found("endpoint"))?;
+    let mut healths = state.store().endpoint_healths(organization).await?;
+    let health = healths.remove(&id).unwrap_or_default();
+    Ok(Json((row, health).into()))
+}
+
+/// Enable an endpoint
+///
+/// An endpoint that answers nothing but 410 for an hour is disabled: nothing is sent to it. Once it is enabled it is sent
+/// everything from where it stood, as far back as events are kept. One that is not disabled stays as it is.
+#[utoipa::path(post, path = "/v1/endpoints/{id}/enable", tag = "endpoints", params(("id" = Uuid, Path, description = "Endpoint id")), responses((status = 200, body = Endpoint)))]
+pub async fn enable_endpoint(
+    Caller(organization): Caller,
+    State(state): State<ApiState>,
+    Id(id): Id<EndpointId>,
+) -> Result<Json<Endpoint>, Problem> {
+    if !state.store().enable_endpoint(&organization, id).await? {
+        return Err(Problem::not_found("endpoint"));
+    }
+    shown(&state, &organization, id).await
+}
+
+/// From where events are sent again: one of the two.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redeliver {
+    /// Events published at this time or later.
+    #[serde(default)]
+    since: Option<DateTime<Utc>>,
+    /// Events after this place: `next` of a page of `GET /v1/events`.
+    #[serde(default)]
+    #[schema(example = "4711")]
+    after: Option<String>,
+}
+
+/// Send events again
+///
+/// Sends every event that the endpoint wants from a time or place on once more, in order per conversation and with the same
+/// ids, as far back as events are kept (30 days by default). Newer events of a conversation wait for them.
+#[utoipa::path(post, path = "/v1/endpoints/{id}/redeliver", tag = "endpoints", params(("id" = Uuid, Path, description = "Endpoint id")), request_body = Redeliver, responses((status = 202, body = Endpoint)))]
+pub async fn redeliver_events(
+    Caller(organization): Caller,
+    State(state): State<ApiState>,
+    Id(id): Id<EndpointId>,
+    Body(request): Body<Redeliver>,
+) -> Result<(StatusCode, Json<Endpoint>), Problem> {
+    let from = match (request.since, request.after) {
+        (Some(since), None) => state.store().position_at(since).await?,
+        (None, Some(after)) => match after.parse::<i64>() {
+            Ok(position) if position >= 0 => Position(position),
+            Ok(_) | Err(_) => {
+                let reason = "not a place in the events; pass `next` of a page of GET /v1/events";
+                return Err(Problem::field("after", reason));
+            }
+        },
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Problem::field("since", "name either `since` or `after`"));
+        }
+    };
+    if !state.store().resend_from(&organization, id, from).await? {
+        return Err(Problem::not_found("endpoint"));
+    }
+    Ok((
+        StatusCode::ACCEPTED,
+        shown(&state, &organization, id).await?,
+    ))
 }
 
 /// Delete an endpoint

@@ -239,6 +239,8 @@ fn routes_of_the_api() -> OpenApiRouter<ApiState> {
         ))
         .routes(routes!(endpoints::get_endpoint, endpoints::delete_endpoint))
         .routes(routes!(endpoints::rotate_secret))
+        .routes(routes!(endpoints::enable_endpoint))
+        .routes(routes!(endpoints::redeliver_events))
         .routes(routes!(events::list_events))
 }
 

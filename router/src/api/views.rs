@@ -168,6 +168,60 @@ pub struct Endpoint {
     #[schema(example = json!(["message.*", "conversation.assigned"]))]
     pub events: Vec<String>,
     pub created_at: DateTime<Utc>,
+    pub state: EndpointStatus,
+    /// When it last took an event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_success_at: Option<DateTime<Utc>>,
+    /// When it last did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure_at: Option<DateTime<Utc>>,
+    /// Failed requests since it last took an event.
+    pub failures: i64,
+    /// Why the last one failed, or why it is disabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Until then all of its events wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_try_at: Option<DateTime<Utc>>,
+    /// Since when nothing is sent to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled_at: Option<DateTime<Utc>>,
+}
+
+/// How an endpoint does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndpointStatus {
+    /// It took the last event, or was sent none yet.
+    Ok,
+    /// It did not take the last event; it is tried again.
+    Failing,
+    /// It answered 410 for an hour: nothing is sent to it until it is enabled again.
+    Disabled,
+}
+
+impl Endpoint {
+    /// An endpoint and how it does.
+    fn new(row: store::Endpoint, health: store::EndpointHealth) -> Self {
+        let state = match (row.disabled_at, health.failures) {
+            (Some(_), _) => EndpointStatus::Disabled,
+            (None, 0) => EndpointStatus::Ok,
+            (None, _) => EndpointStatus::Failing,
+        };
+        Self {
+            id: row.id,
+            url: row.url,
+            events: row.events,
+            created_at: row.created_at,
+            state,
+            last_success_at: health.last_success_at,
+            last_failure_at: health.last_failure_at,
+            failures: health.failures,
+            reason: row.disabled_reason.or(health.failure_reason),
+            next_try_at: health.next_try_at.filter(|_| row.disabled_at.is_none()),
+            disabled_at: row.disabled_at,
+        }
+    }
 }
 
 impl From<OrganizationRow> for Organization {
@@ -224,13 +278,8 @@ impl From<store::ApiKey> for ApiKey {
     }
 }
 
-impl From<store::Endpoint> for Endpoint {
-    fn from(endpoint: store::Endpoint) -> Self {
-        Self {
-            id: endpoint.id,
-            url: endpoint.url,
-            events: endpoint.events,
-            created_at: endpoint.created_at,
-        }
+impl From<(store::Endpoint, store::EndpointHealth)> for Endpoint {
+    fn from((endpoint, health): (store::Endpoint, store::EndpointHealth)) -> Self {
+        Self::new(endpoint, health)
     }
 }

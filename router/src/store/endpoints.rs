@@ -27,6 +27,9 @@ pub struct Endpoint {
     pub created_at: DateTime<Utc>,
     /// Set when it was deleted and its lane is still to be removed.
     pub deleted_at: Option<DateTime<Utc>>,
+    /// Set while nothing is sent to it: it answered 410 for an hour.
+    pub disabled_at: Option<DateTime<Utc>>,
+    pub disabled_reason: Option<String>,
     /// `whsec_` and base64; the current one first, then the one it replaced while that still signs.
     pub secrets: Vec<Secret>,
 }
@@ -46,7 +49,7 @@ pub struct NoRandomness(String);
 
 /// The columns that [`EndpointRow`] reads.
 const ENDPOINT_COLUMNS: &str = "id, organization, url, events, secret, previous_secret, \
-     previous_until, created_at, deleted_at";
+     previous_until, created_at, deleted_at, disabled_at, disabled_reason";
 
 #[derive(sqlx::FromRow)]
 struct EndpointRow {
@@ -59,6 +62,8 @@ struct EndpointRow {
     previous_until: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     deleted_at: Option<DateTime<Utc>>,
+    disabled_at: Option<DateTime<Utc>>,
+    disabled_reason: Option<String>,
 }
 
 impl From<EndpointRow> for Endpoint {
@@ -73,6 +78,8 @@ impl From<EndpointRow> for Endpoint {
             events: row.events.0,
             created_at: row.created_at,
             deleted_at: row.deleted_at,
+            disabled_at: row.disabled_at,
+            disabled_reason: row.disabled_reason,
             secrets: std::iter::once(row.secret)
                 .chain(previous)
                 .map(Secret::new)
@@ -137,9 +144,12 @@ impl Store {
         .bind(at_most)
         .fetch_optional(db)
         .await)?) }).await?;
-        Ok(row.map_or(EndpointCreated::TooMany, |row| {
-            EndpointCreated::Created(row.into())
-        }))
+        let Some(row) = row else {
+            return Ok(EndpointCreated::TooMany);
+        };
+        // From here on its events count: before its lane exists.
+        self.endpoint_state(row.id).await?;
+        Ok(EndpointCreated::Created(row.into()))
     }
 
     /// The endpoints of an organization after `after`, oldest first.

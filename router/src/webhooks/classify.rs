@@ -27,6 +27,8 @@ pub struct Away {
     /// What the endpoint asked for.
     pub after: Option<Duration>,
     pub blame: Blame,
+    /// It said that it is gone for good.
+    pub is_gone: bool,
 }
 
 /// What a failure may be due to.
@@ -45,12 +47,13 @@ impl Away {
             reason: reason.into(),
             after: None,
             blame: Blame::Endpoint,
+            is_gone: false,
         }
     }
 }
 
-/// Reads an answer. `429` and `5xx` are about the endpoint; everything else that is not `2xx` is about the event, `410`
-/// and redirects included: an endpoint is only ever given up by its owner, who deletes it.
+/// Reads an answer. `429`, `5xx` and `410` are about the endpoint; everything else that is not `2xx` is about the event,
+/// redirects included. An endpoint that answers nothing but `410` for an hour is disabled.
 pub fn of_answer(status: StatusCode, headers: &HeaderMap, now: DateTime<Utc>) -> Verdict {
     let reason = format!("endpoint answered {}", status.as_u16());
     if status.is_success() {
@@ -63,12 +66,21 @@ pub fn of_answer(status: StatusCode, headers: &HeaderMap, now: DateTime<Utc>) ->
             reason,
             after: retry_after(headers, now),
             blame: Blame::Endpoint,
+            is_gone: false,
         })
     } else if status.is_server_error() {
         Verdict::Away(Away {
             reason,
             after: None,
             blame: Blame::Either,
+            is_gone: false,
+        })
+    } else if status == StatusCode::GONE {
+        Verdict::Away(Away {
+            reason,
+            after: None,
+            blame: Blame::Either,
+            is_gone: true,
         })
     } else {
         Verdict::Rejected { reason }
@@ -90,6 +102,7 @@ pub fn of_failure(error: &reqwest::Error) -> Verdict {
         reason: reason.to_owned(),
         after: None,
         blame,
+        is_gone: false,
     })
 }
 
@@ -136,6 +149,7 @@ mod tests {
             reason: format!("endpoint answered {status}"),
             after: after.map(Duration::from_secs),
             blame,
+            is_gone: status == 410,
         })
     }
 
@@ -144,11 +158,11 @@ mod tests {
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(verdict(status, None), Verdict::Accepted);
         }
-        for status in [300, 301, 307, 400, 401, 403, 404, 408, 410, 413, 422] {
+        for status in [300, 301, 307, 400, 401, 403, 404, 408, 413, 422] {
             let reason = format!("endpoint answered {status}");
             assert_eq!(verdict(status, None), Verdict::Rejected { reason });
         }
-        for status in [429, 500, 502, 503, 504, 599] {
+        for status in [410, 429, 500, 502, 503, 504, 599] {
             assert_eq!(verdict(status, None), away(status, None));
         }
     }

@@ -8,14 +8,20 @@ use std::{
 use async_trait::async_trait;
 use chrono::Utc;
 use reqwest::{Client, Response, Url, header::CONTENT_TYPE};
-use tributary_base::{backoff::Backoff, outgoing::Guard};
-use tributary_bus::{EndpointId, Envelope, EventId, Handler, Lease, Outcome, Work};
+use tributary_base::{backoff::Backoff, outgoing::Guard, warn_limited};
+use tributary_bus::{
+    Bus, DeadLetter, Destination, EndpointId, Envelope, EventId, Handler, Lane, Lease, Outcome,
+    Publication, Work,
+};
 
 use super::{
+    LONGEST_WAIT,
     classify::{self, Away, Verdict},
     outage::{Admission, Outage, Setback},
+    progress::{Settled, Turn},
     reasons::Reasons,
     sign::{BadSecret, Signer},
+    tracked::Tracked,
 };
 use crate::{
     links::Links,
@@ -28,13 +34,24 @@ const CLOUDEVENTS_JSON: &str = "application/cloudevents+json; charset=utf-8";
 const REREAD_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the events of a deleted endpoint wait for their lane to be removed.
 const DELETED_PAUSE: Duration = Duration::from_secs(30);
+/// How soon an event is tried again that waits for the store.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// How much of an answer's body is read, so that the connection can be used again, in bytes.
 const BODY_LIMIT: usize = 16 * 1024;
 /// How long reading it may take.
 const BODY_DEADLINE: Duration = Duration::from_secs(1);
 
+/// What every deliverer needs.
+pub struct Equipment {
+    pub store: Store,
+    pub guard: Guard,
+    pub client: Client,
+    pub backoff: Backoff,
+    pub links: Links,
+    pub bus: Option<Arc<dyn Bus>>,
+}
+
 /// Sends events to one endpoint.
-#[derive(Debug)]
 pub struct Deliverer {
     id: EndpointId,
     store: Store,
@@ -44,6 +61,9 @@ pub struct Deliverer {
     reasons: Reasons,
     known: Mutex<Known>,
     links: Links,
+    tracked: Arc<Tracked>,
+    /// Puts events behind others of their conversation.
+    bus: Option<Arc<dyn Bus>>,
 }
 
 /// The endpoint as it was read last.
@@ -52,6 +72,8 @@ struct Known {
     /// `None` when it was deleted.
     target: Option<Arc<Target>>,
     read_at: Instant,
+    /// This worker itself changed it.
+    is_stale: bool,
 }
 
 /// Where events go, and what signs them.
@@ -59,12 +81,14 @@ struct Known {
 struct Target {
     url: String,
     signer: Result<Signer, BadSecret>,
+    is_disabled: bool,
 }
 
 impl From<Endpoint> for Target {
     fn from(endpoint: Endpoint) -> Self {
         Self {
             signer: Signer::new(&endpoint.secrets),
+            is_disabled: endpoint.disabled_at.is_some(),
             url: endpoint.url,
         }
     }
@@ -72,26 +96,30 @@ impl From<Endpoint> for Target {
 
 impl Deliverer {
     /// Sends to this endpoint, and reads it again from the store now and then.
-    pub fn new(
-        store: Store,
-        guard: Guard,
-        client: Client,
-        endpoint: Endpoint,
-        backoff: Backoff,
-        links: Links,
-    ) -> Self {
+    pub fn new(equipment: Equipment, endpoint: Endpoint, tracked: Arc<Tracked>) -> Self {
+        let Equipment {
+            store,
+            guard,
+            client,
+            backoff,
+            links,
+            bus,
+        } = equipment;
         Self {
             id: endpoint.id,
             store,
             guard,
             client,
-            outage: Outage::new(backoff),
+            outage: Outage::new(backoff, LONGEST_WAIT),
             reasons: Reasons::default(),
             links,
             known: Mutex::new(Known {
                 target: Some(Arc::new(endpoint.into())),
                 read_at: Instant::now(),
+                is_stale: false,
             }),
+            tracked,
+            bus,
         }
     }
 
@@ -102,6 +130,31 @@ impl Deliverer {
                 reason: "endpoint was deleted".to_owned(),
             };
         };
+        let event = work.envelope.id;
+        if target.is_disabled {
+            // What it misses is sent from the store when it is enabled again.
+            count("disabled");
+            self.tracked.progress().skipped(event);
+            return Outcome::Done;
+        }
+        let turn = self
+            .tracked
+            .progress()
+            .turn(&conversation(&work.envelope), event);
+        match turn {
+            Turn::Go => {}
+            Turn::Skip => {
+                self.tracked.progress().skipped(event);
+                return Outcome::Done;
+            }
+            Turn::Behind => return self.put_behind(&work.envelope).await,
+            Turn::Wait => {
+                return Outcome::Pause {
+                    after: Some(LOOK_AGAIN),
+                    reason: "missing events are read from the store".to_owned(),
+                };
+            }
+        }
         let _probing = match self.outage.admit().await {
             Admission::Go(permit) => permit,
             Admission::Wait(wait) => {
@@ -124,7 +177,34 @@ impl Deliverer {
         };
         metrics::histogram!("tributary_webhook_delivery_seconds")
             .record(begun.elapsed().as_secs_f64());
-        self.conclude(verdict, work.envelope.id, begun)
+        self.conclude(verdict, &work.envelope, begun).await
+    }
+
+    /// Copies an event to the end of the lane: others of its conversation are in it and come first.
+    async fn put_behind(&self, envelope: &Envelope) -> Outcome {
+        let stays = |reason: String| {
+            let mut progress = self.tracked.progress();
+            progress.stays(&conversation(envelope), envelope.id);
+            retry(reason)
+        };
+        let Some(bus) = &self.bus else {
+            return stays("there is no bus".to_owned());
+        };
+        let envelope_again = match envelope.clone().seal() {
+            Ok(sealed) => sealed,
+            Err(error) => return stays(error.to_string()),
+        };
+        let publication = Publication {
+            to: Destination::Lane(Lane::Endpoint(self.id)),
+            envelope: envelope_again,
+        };
+        for result in bus.publish(vec![publication]).await {
+            if let Err(error) = result {
+                return stays(error.to_string());
+            }
+        }
+        self.tracked.progress().skipped(envelope.id);
+        Outcome::Done
     }
 
     /// One try. The error is about the event itself: it can never be sent.
@@ -164,24 +244,37 @@ impl Deliverer {
         })
     }
 
-    fn conclude(&self, verdict: Verdict, event: EventId, begun: Instant) -> Outcome {
+    async fn conclude(&self, verdict: Verdict, envelope: &Envelope, begun: Instant) -> Outcome {
+        let event = envelope.id;
         match verdict {
             Verdict::Accepted => {
                 count("delivered");
                 self.reasons.forget(event);
                 self.note_answer(event, begun);
+                self.tracked.succeeded();
+                let mut progress = self.tracked.progress();
+                progress.settled(&conversation(envelope), event, Settled::Taken);
                 Outcome::Done
             }
             Verdict::Rejected { reason } => {
                 count("rejected");
                 self.reasons.note(event, &reason);
                 self.note_answer(event, begun);
+                self.tracked.failed(&reason, None, false);
                 retry(reason)
             }
             Verdict::Away(away) => {
                 count("away");
                 self.reasons.note(event, &away.reason);
-                match self.outage.failed(begun, event, &away) {
+                let setback = self.outage.failed(begun, event, &away);
+                let wait = match &setback {
+                    Setback::All { wait, .. } => Some(*wait),
+                    Setback::Event => None,
+                };
+                if self.tracked.failed(&away.reason, wait, away.is_gone) {
+                    self.disable(&away.reason).await;
+                }
+                match setback {
                     Setback::All { wait, is_new } => {
                         if is_new {
                             let reason = &away.reason;
@@ -194,6 +287,25 @@ impl Deliverer {
                     }
                     Setback::Event => retry(away.reason),
                 }
+            }
+        }
+    }
+
+    /// The endpoint has been gone for an hour.
+    async fn disable(&self, reason: &str) {
+        let reason = format!("{reason} for an hour");
+        let id = self.id;
+        match self.store.disable_endpoint(id, &reason).await {
+            Ok(true) => {
+                // What it misses from here on is found again from where it stands now.
+                self.tracked.progress().look();
+                self.known().is_stale = true;
+                metrics::counter!("tributary_endpoints_disabled_total").increment(1);
+                tracing::error!(endpoint = %id, reason, "an endpoint is disabled; enable it by the API when it is back");
+            }
+            Ok(false) => {}
+            Err(error) => {
+                warn_limited!("endpoint disabled", endpoint = %id, %error, "an endpoint cannot be disabled yet");
             }
         }
     }
@@ -213,7 +325,7 @@ impl Deliverer {
                     self.known().target = live.map(|endpoint| Arc::new(endpoint.into()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, endpoint = %self.id, "an endpoint cannot be read again; going on with what is known");
+                    warn_limited!("endpoint read", %error, endpoint = %self.id, "an endpoint cannot be read again; going on with what is known");
                 }
             }
         }
@@ -223,8 +335,9 @@ impl Deliverer {
     /// Says so to one of many callers.
     fn is_to_be_read_again(&self) -> bool {
         let mut known = self.known();
-        let is_due = known.read_at.elapsed() >= REREAD_INTERVAL;
+        let is_due = known.is_stale || known.read_at.elapsed() >= REREAD_INTERVAL;
         if is_due {
+            known.is_stale = false;
             known.read_at = Instant::now();
         }
         is_due
@@ -237,11 +350,11 @@ impl Deliverer {
 
 #[async_trait]
 impl Handler for Deliverer {
+    /// Asked once for each event that the lane hands out, in its order.
     fn key(&self, envelope: &Envelope) -> String {
-        envelope
-            .subject
-            .clone()
-            .unwrap_or_else(|| envelope.id.to_string())
+        let mut progress = self.tracked.progress();
+        progress.handed_out(envelope.id, envelope.time);
+        conversation(envelope)
     }
 
     async fn handle(&self, batch: Vec<Work>, lease: &Lease) -> Vec<Outcome> {
@@ -257,6 +370,20 @@ impl Handler for Deliverer {
         let reason = self.reasons.explain(work.envelope.id, reason);
         Outcome::Dead { reason }
     }
+
+    async fn buried(&self, letter: &DeadLetter, _: &Lease) -> Result<(), String> {
+        if let Ok(envelope) = Envelope::parse(&letter.body) {
+            let mut progress = self.tracked.progress();
+            progress.settled(&conversation(&envelope), envelope.id, Settled::Dead);
+        }
+        Ok(())
+    }
+}
+
+/// Events with the same are sent in order.
+fn conversation(envelope: &Envelope) -> String {
+    let subject = envelope.subject.clone();
+    subject.unwrap_or_else(|| envelope.id.to_string())
 }
 
 fn retry(reason: String) -> Outcome {

@@ -22,6 +22,8 @@ const SUSPECTS: usize = 1000;
 #[derive(Debug)]
 pub struct Outage {
     backoff: Backoff,
+    /// A wait that the endpoint asks for is clamped to this.
+    longest: Duration,
     state: Mutex<State>,
     /// While the endpoint is down, whoever tries holds this.
     probe: Semaphore,
@@ -61,9 +63,10 @@ pub enum Setback {
 
 impl Outage {
     /// An endpoint that works as far as one knows.
-    pub fn new(backoff: Backoff) -> Self {
+    pub fn new(backoff: Backoff, longest: Duration) -> Self {
         Self {
             backoff,
+            longest,
             state: Mutex::default(),
             probe: Semaphore::new(1),
         }
@@ -99,9 +102,10 @@ impl Outage {
             };
         }
         state.failures = state.failures.saturating_add(1);
-        let wait = away
-            .after
-            .unwrap_or_else(|| self.backoff.delay(state.failures));
+        let wait = match away.after {
+            Some(asked) => asked.min(self.longest),
+            None => self.backoff.delay(state.failures),
+        };
         state.failed_at = Some(now);
         state.until = now.checked_add(wait);
         Setback::All {
@@ -144,11 +148,14 @@ impl State {
 mod tests {
     use super::*;
 
+    const LONGEST: Duration = Duration::from_secs(3600);
+
     fn outage() -> Outage {
-        Outage::new(Backoff {
+        let backoff = Backoff {
             base: Duration::from_secs(8),
             cap: Duration::from_secs(60),
-        })
+        };
+        Outage::new(backoff, LONGEST)
     }
 
     fn away(blame: Blame, after: Option<Duration>) -> Away {
@@ -156,7 +163,20 @@ mod tests {
             reason: "test".to_owned(),
             after,
             blame,
+            is_gone: false,
         }
+    }
+
+    #[tokio::test]
+    async fn no_wish_to_wait_is_longer_than_the_bound() {
+        let outage = outage();
+        let week = away(Blame::Endpoint, Some(Duration::from_secs(604_800)));
+        let setback = outage.failed(Instant::now(), EventId::generate(), &week);
+        assert_eq!(wait_of(&setback), LONGEST);
+        let Admission::Wait(wait) = outage.admit().await else {
+            panic!("the endpoint asked for a pause");
+        };
+        assert!(wait <= LONGEST, "{wait:?}");
     }
 
     fn wait_of(setback: &Setback) -> Duration {

@@ -9,7 +9,7 @@ use tributary_router::api::openapi_document;
 
 use crate::support::{Kind, World, send};
 
-const ROUTES: [&str; 35] = [
+const ROUTES: [&str; 37] = [
     "get /v1/organizations",
     "get /v1/organizations/{id}",
     "get /v1/api-keys",
@@ -44,6 +44,8 @@ const ROUTES: [&str; 35] = [
     "get /v1/endpoints/{id}",
     "delete /v1/endpoints/{id}",
     "post /v1/endpoints/{id}/rotate-secret",
+    "post /v1/endpoints/{id}/enable",
+    "post /v1/endpoints/{id}/redeliver",
     "get /v1/events",
 ];
 

@@ -10,6 +10,7 @@ mod message_log;
 mod operations;
 mod preview;
 mod refusals;
+mod resending;
 mod support;
 mod tenants;
 mod trouble;

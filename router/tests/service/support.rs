@@ -324,6 +324,26 @@ impl World {
         Ok(id)
     }
 
+    /// Changes the store behind the program's back; returns how many rows.
+    pub async fn execute(&self, statement: &'static str) -> Result<u64> {
+        Ok(on!(write &self.database, db => {
+            sqlx::query(statement).execute(db).await.map(|done| done.rows_affected())
+        })?)
+    }
+
+    /// The events that wait in the outbox.
+    pub async fn outbox_events(&self) -> Result<Vec<Value>> {
+        let rows: Vec<String> = on!(read &self.database, db => {
+            sqlx::query_scalar("SELECT envelope FROM outbox WHERE lane IS NULL ORDER BY id")
+                .fetch_all(db)
+                .await
+        })?;
+        Ok(rows
+            .iter()
+            .map(|row| serde_json::from_str(row))
+            .collect::<Result<_, _>>()?)
+    }
+
     /// Rows of a table.
     pub async fn count(&self, table: &'static str) -> Result<i64> {
         let statement = format!("SELECT COUNT(*) FROM {table}");

@@ -35,18 +35,18 @@ retry_base = "20ms"
 retry_cap = "200ms"
 "#;
 
-async fn world() -> Result<World> {
+pub async fn world() -> Result<World> {
     World::start_with(Kind::Sqlite, CONFIG, Rate::default()).await
 }
 
 /// A webhook worker; stops when dropped.
-struct Worker {
+pub struct Worker {
     _stop: DropGuard,
     _tasks: [JoinHandle<()>; 2],
 }
 
 /// Starts a worker with the settings of the world.
-fn work(world: &World) -> Result<Worker> {
+pub fn work(world: &World) -> Result<Worker> {
     work_with(world, |attendant| attendant)
 }
 
@@ -61,10 +61,10 @@ fn work_with(
         bus: Arc::clone(&bus),
         group: Group::Webhooks,
         lanes,
-        attendant: Arc::new(equip(WebhooksAttendant::new(
-            world.store.clone(),
-            &world.settings.webhooks,
-        )?)),
+        attendant: Arc::new(equip(
+            WebhooksAttendant::new(world.store.clone(), &world.settings.webhooks)?
+                .with_bus(Arc::clone(&bus)),
+        )),
         policy: policy(&world.settings),
         claim_interval: Duration::from_millis(50),
         drain_deadline: Duration::from_secs(5),
@@ -80,7 +80,7 @@ fn work_with(
 }
 
 /// Registers a simulator with the API, which then checks signatures; answers the endpoint's id.
-async fn register(world: &World, endpoint: &Endpoint) -> Result<String> {
+pub async fn register(world: &World, endpoint: &Endpoint) -> Result<String> {
     let (id, secret) = register_url(world, &endpoint.url()).await?;
     endpoint.set_secret(&secret)?;
     Ok(id)
@@ -99,7 +99,7 @@ async fn register_url(world: &World, url: &str) -> Result<(String, String)> {
 }
 
 /// An event of a conversation.
-fn event(conversation: ConversationId, sequence: i64) -> Result<Envelope> {
+pub fn event(conversation: ConversationId, sequence: i64) -> Result<Envelope> {
     let note = message::NoteCreated {
         conversation_id: conversation,
         author: message::Author::Api,
@@ -117,7 +117,7 @@ fn event(conversation: ConversationId, sequence: i64) -> Result<Envelope> {
     Ok(envelope.with_sequence(sequence))
 }
 
-async fn publish(world: &World, envelopes: Vec<Envelope>) -> Result<()> {
+pub async fn publish(world: &World, envelopes: Vec<Envelope>) -> Result<()> {
     let mut batch = Vec::with_capacity(envelopes.len());
     for envelope in envelopes {
         batch.push(Publication {

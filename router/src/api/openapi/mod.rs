@@ -167,7 +167,10 @@ fn keywords_of(name: &str) -> Value {
             json!({ "enum": ConversationState::ALL.map(ConversationState::as_str) })
         }
         "types" => {
-            let one = event_patterns().join("|").replace('.', "\\.").replace('*', "\\*");
+            let one = event_patterns()
+                .join("|")
+                .replace('.', "\\.")
+                .replace('*', "\\*");
             json!({ "pattern": format!("^({one})(,({one}))*$") })
         }
         "Idempotency-Key" => {
