@@ -61,9 +61,14 @@ def before_call(context, case, kwargs):
     # A cursor is opaque: only a page gives valid ones.
     if isinstance(case.query, dict) and isinstance(case.query.get("after"), str) and case.query["after"]:
         case.query.pop("after")
-    # An internal address is refused, and a long host of zeros is one.
+    # The same key with another request is refused.
+    headers = case.headers or {}
+    if re.fullmatch("[!-~]{1,200}", str(headers.get("Idempotency-Key", ""))):
+        headers["Idempotency-Key"] += uuid.uuid4().hex
+    # An internal address is refused: a long host of zeros, or a link that the API itself gave.
     body = case.body if isinstance(case.body, dict) else {}
-    if isinstance(body.get("url"), str) and re.fullmatch("https?://0{1,2041}", body["url"]):
+    url = body.get("url")
+    if isinstance(url, str) and len(url) <= 2048 and re.match("https?://(0+$|127\\.)", url):
         body["url"] = "https://hook.example.org/"
 
 

@@ -41,6 +41,7 @@ use connection::{Line, Plan, supervise};
 use link::{Dial, Link, if_there};
 use membership::AmqpMembership;
 use publisher::{Generation, Message, Pace};
+pub use topology::DELIVERY_LIMIT;
 use topology::{Names, PASSIVE, declare_lane};
 
 use crate::{
@@ -49,7 +50,7 @@ use crate::{
 };
 
 /// Before every name in the broker.
-const PREFIX: &str = "tributary.";
+pub const PREFIX: &str = "tributary.";
 
 /// How often a declaration is tried when the connection fails under it.
 const DECLARE_ATTEMPTS: u32 = 4;

@@ -254,7 +254,7 @@ pub(super) async fn declare_begun(link: &Link, queue: ShortString) -> Result<(),
 
 /// How often a message may be delivered before the broker drops it. RabbitMQ 4 says 20 unless told otherwise, and
 /// understands -1 as never; 3.10 takes -1 as well, and then drops every message at its first return (measured).
-const DELIVERY_LIMIT: i32 = 2_000_000_000;
+pub const DELIVERY_LIMIT: i32 = 2_000_000_000;
 
 fn limitless() -> FieldTable {
     let mut arguments = FieldTable::default();

@@ -48,6 +48,11 @@ macro_rules! payload {
         pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
             vec![$(($name, identified($name, schemars::schema_for!($type)))),+]
         }
+
+        /// Every event type with a reference to its schema, which the generator holds with all that it mentions.
+        pub fn schemas_in(generator: &mut schemars::SchemaGenerator) -> Vec<(&'static str, schemars::Schema)> {
+            vec![$(($name, generator.subschema_for::<$type>())),+]
+        }
     };
 }
 

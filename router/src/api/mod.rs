@@ -7,6 +7,7 @@ pub mod operations;
 mod agents;
 mod api_keys;
 mod around;
+mod asyncapi;
 mod auth;
 mod changes;
 mod code;
@@ -30,7 +31,7 @@ mod views;
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Json, Router,
     extract::DefaultBodyLimit,
     middleware::from_fn_with_state,
     response::Redirect,
@@ -48,6 +49,7 @@ use tributary_config::Settings;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
+pub use asyncapi::document as asyncapi_document;
 pub use auth::Rate;
 pub use message_log::{MessageLog, ProviderCall};
 pub use openapi::document as openapi_document;
@@ -249,6 +251,7 @@ fn router(state: ApiState) -> Router {
     let docs = SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", document);
     Router::from(routes_of_the_api())
         .route("/", get(async || Redirect::temporary("/docs/")))
+        .route("/asyncapi.json", get(async || Json(asyncapi::document())))
         .route("/media/{organization}/{id}/{name}", any(media::open_link))
         .merge(docs)
         .layer(CatchPanicLayer::custom(around::panicked))

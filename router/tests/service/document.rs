@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use anyhow::{Context, Result, ensure};
 use reqwest::{Method, header};
 use serde_json::Value;
-use tributary_router::api::openapi_document;
+use tributary_router::api::{asyncapi_document, openapi_document};
 
 use crate::support::{Kind, World, send};
 
@@ -225,22 +225,79 @@ fn collect<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
 }
 
 #[test]
-fn the_committed_document_is_current() -> Result<()> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
-    let current = format!(
-        "{}\n",
-        serde_json::to_string_pretty(&openapi_document(None))?
-    );
-    if std::env::var("UPDATE_SCHEMAS").is_ok_and(|value| value == "1") {
-        std::fs::write(&path, &current)?;
+fn the_committed_documents_are_current() -> Result<()> {
+    for (name, document) in [
+        ("openapi.json", openapi_document(None)),
+        ("asyncapi.json", asyncapi_document()),
+    ] {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../docs")
+            .join(name);
+        let current = format!("{}\n", serde_json::to_string_pretty(&document)?);
+        if std::env::var("UPDATE_SCHEMAS").is_ok_and(|value| value == "1") {
+            std::fs::write(&path, &current)?;
+        }
+        let committed = std::fs::read_to_string(&path)
+            .with_context(|| format!("docs/{name}; write it with UPDATE_SCHEMAS=1"))?;
+        ensure!(
+            committed == current,
+            "docs/{name} is not current; run this test with UPDATE_SCHEMAS=1"
+        );
     }
-    let committed = std::fs::read_to_string(&path)
-        .context("docs/openapi.json; write it with UPDATE_SCHEMAS=1")?;
-    ensure!(
-        committed == current,
-        "docs/openapi.json is not current; run this test with UPDATE_SCHEMAS=1"
-    );
     Ok(())
+}
+
+/// Every event of the bus is in the document, once, on the way it goes.
+#[test]
+fn the_asyncapi_document_lists_every_event() -> Result<()> {
+    let document = asyncapi_document();
+    ensure!(document["asyncapi"] == "3.0.0");
+    let known: BTreeSet<String> = tributary_bus::message::schemas()
+        .into_iter()
+        .map(|(kind, _)| kind.to_owned())
+        .collect();
+    let mut listed = Vec::new();
+    for channel in ["inbound", "delivery", "events"] {
+        let messages = document["channels"][channel]["messages"].as_object();
+        listed.extend(messages.context(channel)?.keys().cloned());
+    }
+    ensure!(listed.len() == known.len(), "{listed:?}");
+    ensure!(listed.into_iter().collect::<BTreeSet<_>>() == known);
+    let mut references = Vec::new();
+    collect(&document, &mut references);
+    ensure!(references.len() > 100);
+    for reference in references {
+        let target = reference
+            .strip_prefix('#')
+            .and_then(|pointer| document.pointer(pointer));
+        ensure!(target.is_some(), "{reference} leads nowhere");
+    }
+    let schema = jsonschema::draft7::new(&json_schema_of(&document, "message.received.v1"))?;
+    let mut sample = serde_json::json!({
+        "specversion": "1.0", "id": "0190b5a0-0000-7000-8000-000000000001", "source": "/channels/shop",
+        "type": "message.received.v1", "time": "2026-01-02T03:04:05Z", "datacontenttype": "application/json",
+        "dataschema": "urn:tributary:schema:message.received.v1", "orgid": "acme",
+        "data": {
+            "origin": {"channel_id": "shop", "address": "7", "occurred_at": "2026-01-02T03:04:05Z"},
+            "message_id": "0190b5a0-0000-7000-8000-000000000001", "provider_id": "51", "contact": {"name": "Olena"},
+            "content": {"type": "text", "text": "hello", "entities": [{"kind": "bold", "offset": 0, "length": 5}]},
+        },
+    });
+    let faults: Vec<String> = schema
+        .iter_errors(&sample)
+        .map(|fault| fault.to_string())
+        .collect();
+    ensure!(faults.is_empty(), "{faults:?}");
+    sample["data"]["content"] = serde_json::json!({"type": "location", "latitude": "north"});
+    ensure!(!schema.is_valid(&sample));
+    Ok(())
+}
+
+/// The payload of a message, with the schemas that it mentions.
+fn json_schema_of(document: &Value, kind: &str) -> Value {
+    let mut schema = document["components"]["messages"][kind]["payload"].clone();
+    schema["components"] = document["components"].clone();
+    schema
 }
 
 #[tokio::test]
@@ -250,6 +307,10 @@ async fn the_document_and_its_page_are_served_without_a_key() -> Result<()> {
         .await?
         .expect(200)?;
     ensure!(served.body == openapi_document(None));
+    let bus = send(world.request(Method::GET, "/asyncapi.json"))
+        .await?
+        .expect(200)?;
+    ensure!(bus.body == asyncapi_document());
     let root = send(world.request(Method::GET, "/")).await?.expect(307)?;
     ensure!(root.headers[header::LOCATION] == "/docs/");
     let page = send(world.request(Method::GET, "/docs/"))

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tributary_base::on;
 use tributary_bus::{ConversationId, MessageId};
-use tributary_router::api::Rate;
+use tributary_router::api::{Rate, asyncapi_document};
 
 use crate::support::{ACME, Kind, World};
 
@@ -194,4 +194,27 @@ async fn a_generated_typescript_client_sends_and_reads_everything() -> Result<()
         .arg(tools.path().join("client.js"))
         .args(arguments(&world, conversation)))
     .await
+}
+
+#[tokio::test]
+async fn the_asyncapi_project_reads_our_document() -> Result<()> {
+    let tools = install("node").await?;
+    let program = tools.path().join("asyncapi.mjs");
+    tokio::fs::copy(folder().join("asyncapi.mjs"), &program).await?;
+    let document = tools.path().join("asyncapi.json");
+    let read = |document: &Path| {
+        let mut command = Command::new("node");
+        command.arg(&program).arg(document);
+        command
+    };
+    let mut current = asyncapi_document();
+    tokio::fs::write(&document, current.to_string()).await?;
+    run(&mut read(&document)).await?;
+    current["channels"]["inbound"]["bindings"]["amqp"]["is"] = json!("nothing");
+    tokio::fs::write(&document, current.to_string()).await?;
+    ensure!(
+        run(&mut read(&document)).await.is_err(),
+        "it reads anything"
+    );
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The OpenAPI 3.1 document: what utoipa collects from the routes, completed with what holds for all of them.
 
 mod requests;
-mod shapes;
+pub mod shapes;
 
 use std::collections::BTreeSet;
 
@@ -102,6 +102,7 @@ fn complete_schemas(document: &mut Value) {
         schemas[named]["properties"]["name"]["pattern"] = requests::PLAIN_LINE.into();
     }
     schemas["CreateEndpoint"]["properties"]["events"]["items"]["enum"] = json!(event_patterns());
+    schemas["SetReactions"]["properties"]["reactions"]["uniqueItems"] = true.into();
     let states = HealthState::ALL.map(HealthState::as_str);
     schemas["ChannelHealth"]["properties"]["state"]["enum"] = json!(states);
     if let Some(schema) = schemas.get_mut("ProblemCode") {
