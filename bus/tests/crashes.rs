@@ -329,13 +329,19 @@ async fn broken_connections_kill_no_message() -> Test {
     let lane = Lane::Delivery(ChannelId::from("shop"));
     let mut process = prepare(&world, &lane, 4).await;
     let sick = Handled::new(|_| pause(100), |_| Some(Duration::from_millis(400)));
-    for _ in 0..8 {
+    for n in 0..8 {
         support::world::ready(&*process.bus).await;
         let worker = Worker::start(process, &lane, &sick, policy()).await;
         tokio::time::timeout(support::PATIENCE, sick.begun.notified()).await?;
-        broker.control(&["close_all_connections", "a test"]).await?;
-        assert_eq!(worker.task.await?, LaneEnd::Lost);
         process = worker.process;
+        let network = process.network.as_ref().ok_or("behind a network")?;
+        // The tool takes long on a busy machine, and what it does looks the same from here.
+        match n {
+            0 => broker.control(&["close_all_connections", "a test"]).await?,
+            _ => network.cut(),
+        }
+        assert_eq!(worker.task.await?, LaneEnd::Lost);
+        network.mend();
     }
     support::world::ready(&*process.bus).await;
     let handler = Handled::new(|_| done(), |_| Some(Duration::ZERO));

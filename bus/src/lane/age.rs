@@ -78,3 +78,63 @@ impl AgeLimit<'_> {
 pub(super) fn age(time: DateTime<Utc>) -> Duration {
     (Utc::now() - time).to_std().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::{Tag, lane::item::History};
+
+    fn item(age: i64, excused: u64) -> Item {
+        Item {
+            tag: Tag(1),
+            redeliveries: 0,
+            body: bytes::Bytes::new(),
+            identity: uuid::Uuid::nil(),
+            id: None,
+            time: Utc::now() - TimeDelta::seconds(age),
+            envelope: None,
+            history: History {
+                excused: Duration::from_secs(excused),
+                ..History::default()
+            },
+            suspect: false,
+            verdict: None,
+        }
+    }
+
+    #[test]
+    fn waits_that_were_asked_for_make_no_message_too_old() {
+        let max_age = Duration::from_secs(60);
+        for (age, excused, too_old) in [
+            (50, 0, false),
+            (70, 0, true),
+            (100, 50, false),
+            (100, 30, true),
+            // Not for ever.
+            (130, 3_600, true),
+        ] {
+            let mut item = item(age, excused);
+            Asked::default().limit(max_age).apply(&mut item, "busy");
+            assert_eq!(item.history.exhausted.is_some(), too_old, "{age} {excused}");
+        }
+    }
+
+    #[test]
+    fn pauses_of_the_lane_excuse_what_waited_through_them() {
+        let ago = |seconds| Utc::now() - TimeDelta::seconds(seconds);
+        let asked = Asked {
+            pauses: [(ago(100), ago(40))].into(),
+        };
+        let limit = asked.limit(Duration::from_secs(60));
+        let mut old = item(110, 0);
+        limit.apply(&mut old, "busy");
+        assert_eq!(old.history.exhausted, None, "60 of 110 s were asked for");
+        let mut older = item(130, 0);
+        limit.apply(&mut older, "busy");
+        assert_eq!(older.history.exhausted.as_deref(), Some("too old: busy"));
+        // It came during the pause.
+        assert_eq!(asked.since(ago(50)).as_secs(), 10);
+    }
+}

@@ -1,11 +1,18 @@
 //! How much is in flight, for how long, and what becomes of it at the end.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use tributary_bus::{LaneEnd, Policy};
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use tributary_bus::{
+    AttemptLog, BusError, Claim, Intake, LaneEnd, LaneRun, Lease, Policy, Tag, Taken, run_lane,
+};
 
 use crate::{
     LANE,
@@ -127,4 +134,91 @@ async fn a_lost_lane_is_not_settled() {
     drop(bus);
     let bus = reopen(&dir).await;
     assert_eq!(bus.depth(&LANE).await.expect("depth"), 3);
+}
+
+/// A claim whose bus waits for a message that its first intake never hands out.
+struct Ahead {
+    inner: Box<dyn Claim>,
+    takes: Arc<AtomicUsize>,
+}
+
+struct AheadIntake {
+    inner: Box<dyn Intake>,
+    since: Option<Instant>,
+}
+
+#[async_trait]
+impl Claim for Ahead {
+    fn lease(&self) -> Lease {
+        self.inner.lease()
+    }
+
+    async fn take(&mut self, prefetch: u16) -> Result<Box<dyn Intake>, BusError> {
+        let is_first = self.takes.fetch_add(1, Ordering::SeqCst) == 0;
+        Ok(Box::new(AheadIntake {
+            inner: self.inner.take(prefetch).await?,
+            since: is_first.then(Instant::now),
+        }))
+    }
+
+    fn attempts(&self) -> Box<dyn AttemptLog> {
+        self.inner.attempts()
+    }
+
+    async fn release(self: Box<Self>) -> Result<(), BusError> {
+        self.inner.release().await
+    }
+}
+
+#[async_trait]
+impl Intake for AheadIntake {
+    async fn next(&mut self) -> Result<Taken, BusError> {
+        self.inner.next().await
+    }
+
+    fn out(&self) -> usize {
+        self.inner.out()
+    }
+
+    fn waiting_since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    async fn settle(&mut self, tags: &[Tag]) -> Result<(), BusError> {
+        self.inner.settle(tags).await
+    }
+
+    async fn close(self: Box<Self>) {
+        self.inner.close().await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_bus_waits_for_is_given_back_although_it_was_never_handed_out() {
+    let (_dir, bus) = bus().await;
+    bus.declare(&[plain(&LANE)]).await.expect("declared");
+    let takes = Arc::new(AtomicUsize::new(0));
+    let mut claim = Ahead {
+        inner: claim(&*bus, &LANE).await,
+        takes: Arc::clone(&takes),
+    };
+    let stop = CancellationToken::new();
+    let run = LaneRun {
+        bus: Arc::clone(&bus),
+        lane: LANE,
+        handler: Arc::new(Scripted::new(|_| done())),
+        policy: Policy {
+            hold_limit: Duration::from_millis(300),
+            ..policy()
+        },
+        drain_deadline: Duration::from_secs(2),
+    };
+    let told = stop.clone();
+    let task = tokio::spawn(async move { run_lane(&mut claim, run, told).await });
+    eventually("it is taken again", || async {
+        takes.load(Ordering::SeqCst) == 2
+    })
+    .await;
+    stop.cancel();
+    assert_eq!(task.await.expect("no panic"), LaneEnd::Stopped);
 }

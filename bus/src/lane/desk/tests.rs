@@ -146,3 +146,59 @@ fn without_work_everything_is_settled_at_once() {
     assert_eq!(tags(&desk.take_due(now)), [1, 2, 3]);
     assert_eq!(desk.settle_at(), None);
 }
+
+#[test]
+fn what_was_handed_out_is_accounted_for_wherever_it_is() {
+    let now = Instant::now();
+    let (mut desk, mut jobs) = busy(1..6, now);
+    assert_eq!(desk.stranded(5), 0, "in jobs");
+    assert_eq!(
+        desk.stranded(6),
+        1,
+        "one was handed out and never came here"
+    );
+    complete(&mut desk, jobs.remove(0), now);
+    assert_eq!(desk.stranded(5), 0, "finished");
+    let job = jobs.remove(0);
+    let report = Report {
+        key: job.key,
+        finished: Vec::new(),
+        left: job.items,
+        wait: Some(Wait::Retry {
+            after: None,
+            reason: "not now".to_owned(),
+        }),
+    };
+    assert!(desk.complete(report, now).is_some());
+    assert_eq!(desk.stranded(5), 0, "waiting for a time");
+    let due = desk.take_due(now + SETTLE_AFTER);
+    desk.settled(&due);
+    assert_eq!(desk.stranded(4), 0, "settled");
+    desk.give_back();
+    assert_eq!(desk.stranded(0), 0);
+    let mut desk = Desk::new(Lane::Inbound(0), policy(), 1);
+    desk.accept(taken(1), Some("a".to_owned()), now);
+    assert_eq!(desk.stranded(1), 1, "it could be worked on and is not");
+}
+
+#[test]
+fn waits_are_as_asked_for_plus_a_second_at_most() {
+    let desk = Desk::new(
+        Lane::Inbound(0),
+        Policy {
+            longest_wait: Duration::from_secs(3_600),
+            ..policy()
+        },
+        1,
+    );
+    for (asked, most) in [(2_284.8, 2_285.8), (2.0, 2.2), (7_200.0, 3_601.0)] {
+        for _ in 0..50 {
+            let wait = desk.delay(Some(Duration::from_secs_f64(asked)), 1);
+            let least = Duration::from_secs_f64(asked.min(3_600.0));
+            assert!(
+                wait >= least && wait <= Duration::from_secs_f64(most),
+                "{wait:?}"
+            );
+        }
+    }
+}
