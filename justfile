@@ -39,3 +39,11 @@ chaos:
 # The conformance suite with 100,000 mutated payloads for each kind of channel
 conformance:
     CONFORMANCE=full tests/run -p tributary-connectors --test conformance
+
+# A cluster of three brokers under load: each node is killed and stays away for a minute, restarts, hangs
+cluster:
+    CLUSTER=full tests/run -p tributary-bus --test cluster --no-capture
+
+# The tests of the bus against RabbitMQ 4 in a folder of its own (needs root and Debian); arguments as of `just test`
+rabbitmq4 *arguments:
+    tests/rabbitmq4 {{ arguments }}

@@ -253,38 +253,85 @@ impl Stage {
     }
 }
 
+/// A cluster with two workers whose consumers are all on the first node, and a load.
+struct Scene {
+    stage: Stage,
+    publisher: Process,
+    workers: Vec<Worker>,
+    enough: CancellationToken,
+    publishing: JoinHandle<()>,
+}
+
+impl Scene {
+    async fn begin() -> Result<Self, Failure> {
+        // An error: another test of this process was first.
+        drop(
+            tracing_subscriber::fmt()
+                .with_env_filter("tributary_bus=info")
+                .with_test_writer()
+                .try_init(),
+        );
+        let stage = Stage {
+            prefix: format!("test-{}.", uuid::Uuid::new_v4().simple()),
+            cluster: Cluster::start().await?,
+            map: Map::default(),
+            handler: Arc::new(Scripted::new(|_| Outcome::Done).takes(Duration::from_millis(1))),
+            load: Arc::default(),
+        };
+        let publisher = Process::at(&stage.cluster, &stage.prefix, 1).await?;
+        let specs: Vec<LaneSpec> = lanes().map(|lane| plain(&lane)).collect();
+        publisher.bus.declare(&specs).await?;
+        let mut workers = Vec::new();
+        for number in 1..=2 {
+            let process = Process::at(&stage.cluster, &stage.prefix, 0).await?;
+            workers.push(Worker::start(process, number, &stage.map, &stage.handler));
+        }
+        let enough = CancellationToken::new();
+        let publishing = publish_steadily(
+            Arc::clone(&publisher.bus),
+            Arc::clone(&stage.load),
+            enough.clone(),
+        );
+        stage.until_all_move("the beginning").await;
+        Ok(Self {
+            stage,
+            publisher,
+            workers,
+            enough,
+            publishing,
+        })
+    }
+
+    /// Nothing was lost and nothing was reordered.
+    async fn end(self) -> Result<(), Failure> {
+        self.enough.cancel();
+        self.publishing.await?;
+        let stage = self.stage;
+        let all: Vec<usize> = (0..stage.load.confirmed.load(Ordering::Relaxed)).collect();
+        eventually("all is done", async || {
+            let done = stage.handler.done();
+            done.len() == usize::from(LANES)
+                && done.values().all(|done| first_times(done).len() == all.len())
+        })
+        .await;
+        for (key, done) in stage.handler.done() {
+            assert_eq!(first_times(&done), all, "{key}");
+        }
+        assert!(self.publisher.bus.dead(10).await?.is_empty());
+        assert_eq!(stage.load.refused.load(Ordering::Relaxed), 0, "refused");
+        for worker in self.workers {
+            worker.end().await;
+        }
+        self.publisher.bus.close().await;
+        Ok(())
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_die_and_stay_away() -> Result<(), Failure> {
-    tracing_subscriber::fmt()
-        .with_env_filter("tributary_bus=debug")
-        .with_test_writer()
-        .init();
-    let cluster = Cluster::start().await?;
-    let stage = Stage {
-        prefix: format!("test-{}.", uuid::Uuid::new_v4().simple()),
-        cluster,
-        map: Map::default(),
-        handler: Arc::new(Scripted::new(|_| Outcome::Done).takes(Duration::from_millis(1))),
-        load: Arc::default(),
-    };
-    // The first node is the busiest: it has every consumer.
-    let first = Process::at(&stage.cluster, &stage.prefix, 0).await?;
-    let second = Process::at(&stage.cluster, &stage.prefix, 0).await?;
-    let publisher = Process::at(&stage.cluster, &stage.prefix, 1).await?;
-    let specs: Vec<LaneSpec> = lanes().map(|lane| plain(&lane)).collect();
-    publisher.bus.declare(&specs).await?;
-    let workers = [
-        Worker::start(first, 1, &stage.map, &stage.handler),
-        Worker::start(second, 2, &stage.map, &stage.handler),
-    ];
-    let enough = CancellationToken::new();
-    let publishing = publish_steadily(
-        Arc::clone(&publisher.bus),
-        Arc::clone(&stage.load),
-        enough.clone(),
-    );
-    stage.until_all_move("the beginning").await;
-
+    let scene = Scene::begin().await?;
+    let stage = &scene.stage;
+    // The first is the busiest: it has every consumer.
     for node in 0..3 {
         stage.cluster.node("kill", node).await?;
         stage
@@ -293,25 +340,25 @@ async fn nodes_die_and_stay_away() -> Result<(), Failure> {
         stage.cluster.node("start", node).await?;
         stage.until_all_move(&format!("node {node} is back")).await;
     }
+    scene.end().await
+}
 
-    enough.cancel();
-    publishing.await?;
-    let all: Vec<usize> = (0..stage.load.confirmed.load(Ordering::Relaxed)).collect();
-    eventually("all is done", async || {
-        let done = stage.handler.done();
-        done.len() == usize::from(LANES)
-            && done
-                .values()
-                .all(|done| first_times(done).len() == all.len())
-    })
-    .await;
-    for (key, done) in stage.handler.done() {
-        assert_eq!(first_times(&done), all, "{key}");
+/// An update of the cluster, node by node, and a node that hangs for longer than the others wait for it: they go on without
+/// it, and it pauses itself when it wakes up in the minority.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_restart_in_turn_and_one_hangs() -> Result<(), Failure> {
+    let scene = Scene::begin().await?;
+    let stage = &scene.stage;
+    for node in 0..3 {
+        stage.cluster.node("stop", node).await?;
+        stage.until_all_move(&format!("node {node} stopped")).await;
+        stage.cluster.node("start", node).await?;
+        stage.until_all_move(&format!("node {node} is back")).await;
     }
-    assert!(publisher.bus.dead(10).await?.is_empty());
-    for worker in workers {
-        worker.end().await;
-    }
-    publisher.bus.close().await;
-    Ok(())
+    // Longer than the time after which the nodes give up on each other.
+    stage.cluster.node("freeze", 0).await?;
+    stage.all_move_for("node 0 hangs", away()).await;
+    stage.cluster.node("thaw", 0).await?;
+    stage.until_all_move("node 0 is awake").await;
+    scene.end().await
 }

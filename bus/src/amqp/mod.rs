@@ -20,7 +20,10 @@ mod session;
 mod topology;
 mod writer;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream, stream::BoxStream};
@@ -29,6 +32,7 @@ use tokio::sync::{
     broadcast::{self, error::RecvError},
     watch,
 };
+use tokio::time::timeout;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -43,6 +47,7 @@ use membership::AmqpMembership;
 use publisher::{Generation, Message, Pace};
 pub use topology::DELIVERY_LIMIT;
 use topology::{Names, PASSIVE, declare_lane};
+use writer::refused;
 
 use crate::{
     Bus, BusError, BusState, DeadId, DeadLetter, Destination, Found, Group, Lane, LaneSpec,
@@ -54,6 +59,9 @@ pub const PREFIX: &str = "tributary.";
 
 /// How often a declaration is tried when the connection fails under it.
 const DECLARE_ATTEMPTS: u32 = 4;
+
+/// How long to wait before a publication that the broker refused is repeated, at first.
+const REFUSED_WAIT: Duration = Duration::from_millis(50);
 
 /// Lanes made anew that wait for a slow listener; the oldest are dropped.
 const RENEWED: usize = 10_000;
@@ -172,6 +180,59 @@ impl Lines {
         }
     }
 
+    /// Publishes, and again what the broker refused and what came behind it, for as long as a publication may take: the
+    /// leader of a queue may have just died with its node, and another takes over within a second.
+    async fn publish(&self, batch: &[Publication]) -> Vec<Result<(), PublishError>> {
+        let begun = Instant::now();
+        let mut outcomes = self.publish_once(batch).await;
+        for attempt in 0.. {
+            let again = refused(&outcomes);
+            let left = self.plan.pace.deadline.saturating_sub(begun.elapsed());
+            let wait = REFUSED_WAIT * 2_u32.pow(attempt.min(3));
+            if again.is_empty() || left < wait {
+                break;
+            }
+            tokio::time::sleep(wait).await;
+            if timeout(left, self.publishing_soon()).await.is_err() {
+                break;
+            }
+            let repeated: Vec<Publication> =
+                again.iter().map(|index| batch[*index].clone()).collect();
+            let results = self.publish_once(&repeated).await;
+            for (index, result) in again.into_iter().zip(results) {
+                outcomes[index] = match (&outcomes[index], result) {
+                    // It may have been published before.
+                    (Err(PublishError::Unknown(_)), Err(PublishError::NotPublished(reason))) => {
+                        Err(PublishError::Unknown(reason))
+                    }
+                    (_, result) => result,
+                };
+            }
+        }
+        outcomes
+    }
+
+    async fn publish_once(&self, batch: &[Publication]) -> Vec<Result<(), PublishError>> {
+        match self.publishing() {
+            Ok(generation) => generation.publish_all(batch, self.names()).await,
+            Err(away) => none_of(batch, &away),
+        }
+    }
+
+    /// Until publications are taken.
+    async fn publishing_soon(&self) {
+        let mut publishing = self.publishing.clone();
+        let open = |generation: &Option<Arc<Generation>>| {
+            generation
+                .as_ref()
+                .is_some_and(|generation| generation.is_open())
+        };
+        if publishing.wait_for(open).await.is_err() {
+            // The supervisor has ended.
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn note_declared(&self, lane: &Lane, found: Found) {
         if let Ok(generation) = self.publishing() {
             generation.note_declared(lane.clone());
@@ -254,10 +315,7 @@ impl Bus for AmqpBus {
 
     async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<(), PublishError>> {
         let lines = &self.lines;
-        let outcomes = match lines.publishing() {
-            Ok(generation) => generation.publish_all(&batch, lines.names()).await,
-            Err(away) => none_of(&batch, &away),
-        };
+        let outcomes = lines.publish(&batch).await;
         for (outcome, publication) in outcomes.iter().zip(&batch) {
             match (outcome, &publication.to) {
                 (Err(PublishError::NotPublished(_)), Destination::Lane(_)) => unsent("lane"),

@@ -25,6 +25,13 @@ use crate::PublishError;
 type Confirmed = (u64, lapin::Result<Confirmation>);
 type Confirms = FuturesUnordered<Pin<Box<dyn Future<Output = Confirmed> + Send>>>;
 
+/// Why a publication failed that the broker answered with a nack.
+pub(super) const REFUSED: &str = "the broker refused it";
+
+/// From this age on an AMQP channel is given up after a nack. One that begins while the leader of a queue is dying may hold on
+/// to it, and gets nothing but nacks for that queue until the node is back (RabbitMQ 3.10); on the next all is well.
+const WORN_AFTER: Duration = Duration::from_secs(2);
+
 /// A publication without confirm.
 struct InFlight {
     since: Instant,
@@ -42,6 +49,9 @@ pub(super) struct Writer {
     channel: Channel,
     orders: mpsc::Receiver<Order>,
     deadline: Duration,
+    since: Instant,
+    /// Nothing more is written: what is in flight is waited for, then the generation ends.
+    worn: bool,
     next: u64,
     in_flight: BTreeMap<u64, InFlight>,
     /// Keys and ids of messages that came back as unroutable and are not confirmed yet.
@@ -61,6 +71,8 @@ impl Writer {
             channel,
             orders,
             deadline,
+            since: Instant::now(),
+            worn: false,
             next: 0,
             in_flight: BTreeMap::new(),
             returned: Vec::new(),
@@ -84,9 +96,12 @@ impl Writer {
         let mut clock = tokio::time::interval((self.deadline / 20).max(Duration::from_millis(5)));
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if self.worn && self.in_flight.is_empty() {
+                return REFUSED.to_owned();
+            }
             tokio::select! {
                 () = link.ended() => return link.reason(),
-                Some(order) = self.orders.recv() => {
+                Some(order) = self.orders.recv(), if !self.worn => {
                     let mut next = Some(order);
                     while let Some(order) = next {
                         if let Err(reason) = self.write(order, confirms).await {
@@ -192,7 +207,8 @@ impl Writer {
             Ok(())
         } else {
             // One of its queues may have it.
-            Err(PublishError::Unknown("the broker refused it".to_owned()))
+            self.worn |= self.since.elapsed() > WORN_AFTER;
+            Err(PublishError::Unknown(REFUSED.to_owned()))
         }
     }
 
@@ -208,6 +224,30 @@ impl Writer {
             order.batch.report(order.index, outcome);
         }
     }
+}
+
+/// Which publications to repeat, in their order, because the broker refused one of them.
+pub(super) fn refused(outcomes: &[Outcome]) -> Vec<usize> {
+    let is_refusal = |outcome: &Outcome| match outcome {
+        Err(PublishError::Unknown(reason) | PublishError::NotPublished(reason)) => {
+            reason == REFUSED
+        }
+        Ok(()) | Err(PublishError::NoLane(_)) => false,
+    };
+    if !outcomes.iter().any(is_refusal) {
+        return Vec::new();
+    }
+    let failed = |outcome: &Outcome| {
+        matches!(
+            outcome,
+            Err(PublishError::Unknown(_) | PublishError::NotPublished(_))
+        )
+    };
+    let numbered = outcomes.iter().enumerate();
+    numbered
+        .filter(|(_, outcome)| failed(outcome))
+        .map(|(index, _)| index)
+        .collect()
 }
 
 async fn publish(channel: Channel, number: u64, message: Message) -> Confirmed {

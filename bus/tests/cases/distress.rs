@@ -405,3 +405,65 @@ async fn a_lock_that_vanishes_is_the_loss_of_one_lane() -> Test {
     kept.claim.release().await?;
     Ok(())
 }
+
+/// The broker answers nack, as it does while the leader of a queue is dying.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_broker_refuses_for_a_moment_is_published() -> Test {
+    const OTHER: Lane = Lane::Inbound(1);
+    let broker = Broker::start().await?;
+    let prefix = "test.";
+    let bus = AmqpBus::connect_with_prefix(&settings(&broker.url), prefix);
+    ready(&*bus).await;
+    declare(&*bus, &LANE).await?;
+    declare(&*bus, &OTHER).await?;
+    publish(&*bus, &LANE, 0..1).await?;
+    let queue = format!("^{prefix}{LANE}$");
+    let full = r#"{"max-length":1,"overflow":"reject-publish"}"#;
+    broker
+        .control(&["set_policy", "full", &queue, full, "--apply-to", "queues"])
+        .await?;
+    let refused = eventually("it refuses", async || {
+        let begun = Instant::now();
+        let outcome = bus
+            .publish(vec![into_lane(&LANE, numbered(1))])
+            .await
+            .remove(0);
+        outcome.err().map(|error| (error, begun.elapsed()))
+    })
+    .await;
+    assert!(
+        matches!(&refused.0, PublishError::Unknown(_)),
+        "{}",
+        refused.0
+    );
+    assert!(
+        refused.1 < Duration::from_secs(30),
+        "bounded: {:?}",
+        refused.1
+    );
+
+    let batch = (2..12).map(|n| into_lane(&LANE, numbered(n))).collect();
+    let (waiting, others) = (bus.publish(batch), async {
+        for n in 0..20 {
+            publish(&*bus, &OTHER, n..n + 1).await?;
+        }
+        broker.control(&["clear_policy", "full"]).await
+    });
+    let (outcomes, others) = tokio::join!(waiting, others);
+    others?;
+    for outcome in outcomes {
+        outcome?;
+    }
+    let mut owner = own(&*bus, &LANE).await;
+    let mut intake = owner.claim.take(100).await?;
+    let mut seen = Vec::new();
+    while seen.last() != Some(&11) {
+        let taken = soon("all of them", intake.next()).await?;
+        if !seen.contains(&number(&taken)) {
+            seen.push(number(&taken));
+        }
+    }
+    assert!(seen.is_sorted(), "{seen:?}");
+    assert!((2..12).all(|n| seen.contains(&n)), "{seen:?}");
+    Ok(())
+}

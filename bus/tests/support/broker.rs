@@ -68,7 +68,15 @@ impl Broker {
                 .ok_or_else(|| format!("no {name} in the instance of the broker"))
         };
         // The one in /usr/sbin changes the user.
-        let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
+        const CONTROL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
+        let mut command = match std::env::var_os("TEST_RABBITMQ_ROOT") {
+            Some(root) => {
+                let mut command = Command::new("chroot");
+                command.arg(root).arg(CONTROL);
+                command
+            }
+            None => Command::new(CONTROL),
+        };
         command
             .env("HOME", self.instance().join("home"))
             .env("ERL_EPMD_PORT", setting("epmd_port")?)
