@@ -12,7 +12,7 @@ use tributary_simulators::{
 };
 
 use crate::{
-    direct::{Direct, Hang, captioned},
+    direct::{Direct, captioned},
     support::lock,
 };
 
@@ -22,34 +22,6 @@ const TO: &str = "5550001111";
 fn number(provider_id: &str) -> i64 {
     let (_, message) = provider_id.rsplit_once(':').expect("an id");
     message.parse().expect("a number")
-}
-
-/// Whatever becomes of it: nothing was sent, so nothing is uncertain.
-#[tokio::test]
-async fn a_slow_host_of_media_leaves_no_doubt() {
-    let direct = Direct::plain().await;
-    let olena = direct.telegram.user(OLENA).known();
-    let media = direct
-        .shelf
-        .keep("p.jpg", "image/jpeg", sample::jpeg(640, 480, 1));
-    for hang in [Hang::Opening, Hang::Reading] {
-        *lock(&direct.shelf.hangs) = Some(hang);
-        let content = Content::Image(captioned(media.clone(), "Front"));
-        let error = direct.send(TO, content).await.expect_err("no bytes");
-        let later = !matches!(
-            error,
-            SendError::Uncertain { .. }
-                | SendError::Rejected { .. }
-                | SendError::Misconfigured { .. }
-        );
-        assert!(later, "{hang:?}: {error:?}");
-        assert!(error.to_string().contains("media"), "{hang:?}: {error}");
-    }
-    *lock(&direct.shelf.hangs) = None;
-    direct
-        .sent(TO, Content::Image(captioned(media, "Front")))
-        .await;
-    assert_eq!(olena.sees().messages.len(), 1);
 }
 
 #[tokio::test]

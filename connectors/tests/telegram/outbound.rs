@@ -13,14 +13,16 @@ use tributary_bus::{
         MediaContent, Status, Text,
     },
 };
+use tributary_connectors::SendError;
 use tributary_simulators::{
     script::Times,
     telegram::{CallAction, CallMatch, Misbehave, When, sample},
 };
 
 use crate::{
+    direct::{Direct, Hang, captioned},
     stage::{Stage, Way, Worker, words},
-    support::{PATIENCE, delivery},
+    support::{PATIENCE, delivery, lock},
 };
 
 const OLENA: i64 = 5_550_001_111;
@@ -35,6 +37,35 @@ async fn started(extra: &str) -> (Stage, Worker) {
     stage.telegram.user(OLENA).starts(None);
     stage.messages(1).await;
     (stage, worker)
+}
+
+/// Whatever becomes of it: nothing was sent, so nothing is uncertain.
+#[tokio::test]
+async fn a_slow_host_of_media_leaves_no_doubt() {
+    let direct = Direct::plain().await;
+    let to = OLENA.to_string();
+    let olena = direct.telegram.user(OLENA).known();
+    let media = direct
+        .shelf
+        .keep("p.jpg", "image/jpeg", sample::jpeg(640, 480, 1));
+    for hang in [Hang::Opening, Hang::Reading] {
+        *lock(&direct.shelf.hangs) = Some(hang);
+        let content = Content::Image(captioned(media.clone(), "Front"));
+        let error = direct.send(&to, content).await.expect_err("no bytes");
+        let later = !matches!(
+            error,
+            SendError::Uncertain { .. }
+                | SendError::Rejected { .. }
+                | SendError::Misconfigured { .. }
+        );
+        assert!(later, "{hang:?}: {error:?}");
+        assert!(error.to_string().contains("media"), "{hang:?}: {error}");
+    }
+    *lock(&direct.shelf.hangs) = None;
+    direct
+        .sent(&to, Content::Image(captioned(media, "Front")))
+        .await;
+    assert_eq!(olena.sees().messages.len(), 1);
 }
 
 /// Serves bytes by their names, and says nothing true about their types.
