@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use tributary_base::text::is_blank;
 use tributary_bus::message::{
     Choice, ChoiceAction, ChoiceStyle, Choices, Content, DegradationCode, Text,
 };
@@ -238,7 +237,7 @@ fn tell(
     for (number, option) in (first..).zip(&choices.options) {
         if option.section != section {
             section.clone_from(&option.section);
-            lines.extend(section.clone().filter(|heading| !is_blank(heading)));
+            lines.extend(section.clone().filter(|heading| !heading.trim().is_empty()));
         }
         let line = line(option);
         lines.push(if numbered {
@@ -271,7 +270,7 @@ fn line(option: &Choice) -> String {
 /// The description, if it says anything.
 fn described(option: &Choice) -> Option<&str> {
     let description = option.description.as_deref()?;
-    (!is_blank(description)).then_some(description)
+    (!description.trim().is_empty()).then_some(description)
 }
 
 fn name(style: ChoiceStyle) -> &'static str {

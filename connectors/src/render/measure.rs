@@ -1,6 +1,5 @@
 //! How long a text is, in the unit of its limit.
 
-use tributary_base::text::is_blank;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::sms::SmsCounter;
@@ -95,7 +94,7 @@ pub(super) fn shorten(label: &str, limit: TextLimit) -> Option<String> {
     }
     let kept = label[..end].trim_end();
     let short = format!("{kept}{ELLIPSIS}");
-    (!is_blank(kept) && limit.holds(&short)).then_some(short)
+    (!kept.trim().is_empty() && limit.holds(&short)).then_some(short)
 }
 
 #[cfg(test)]

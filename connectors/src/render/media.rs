@@ -1,6 +1,5 @@
 //! Pictures, recordings and files: as another kind where the channel lacks theirs, else as a link.
 
-use tributary_base::text::is_blank;
 use tributary_bus::message::{Content, DegradationCode, Media, MediaContent, Sticker, Text};
 
 use super::{Draft, Unrenderable, append};
@@ -117,7 +116,11 @@ pub(super) fn add_sticker(draft: &mut Draft<'_>, sticker: &Sticker) -> Result<()
         }
         Err(why) => why,
     };
-    match sticker.emoji.as_deref().filter(|emoji| !is_blank(emoji)) {
+    match sticker
+        .emoji
+        .as_deref()
+        .filter(|emoji| !emoji.trim().is_empty())
+    {
         Some(emoji) => {
             draft.note(DegradationCode::PutIntoWords, "sticker sent as its emoji");
             draft.text(&Text::plain(emoji))
@@ -198,7 +201,7 @@ fn add_link(
     why: &str,
 ) -> Result<(), Unrenderable> {
     let kind = kind.name();
-    let url = media.url.as_deref().filter(|url| !is_blank(url));
+    let url = media.url.as_deref().filter(|url| !url.trim().is_empty());
     let Some(url) = url else {
         let reason = format!("the {kind} cannot be sent: {why}, and there is no link to it");
         return Err(Unrenderable::new(reason));
@@ -208,7 +211,7 @@ fn add_link(
         format!("{kind} sent as a link: {why}"),
     );
     let mut text = caption.unwrap_or_default();
-    if let Some(name) = media.name.as_deref().filter(|name| !is_blank(name)) {
+    if let Some(name) = media.name.as_deref().filter(|name| !name.trim().is_empty()) {
         append(&mut text, "\n", name);
     }
     append(&mut text, "\n", url);

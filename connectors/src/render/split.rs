@@ -1,6 +1,5 @@
 //! Long texts in pieces.
 
-use tributary_base::text;
 use tributary_bus::message::{Entity, Text};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -14,7 +13,7 @@ pub(super) fn split(text: &Text, limit: TextLimit) -> Option<Vec<Text>> {
     let mut rest = text.text.as_str();
     // Characters before `rest`.
     let mut offset = 0;
-    while !text::is_blank(rest) {
+    while !rest.trim().is_empty() {
         let Some(room) = longest_prefix(rest, limit) else {
             let next = rest.trim_start();
             if next.len() == rest.len() {
@@ -25,7 +24,7 @@ pub(super) fn split(text: &Text, limit: TextLimit) -> Option<Vec<Text>> {
             continue;
         };
         let (piece, after) = rest.split_at(piece_end(rest, room));
-        if !text::is_blank(piece) {
+        if !piece.trim().is_empty() {
             let body = if after.is_empty() {
                 piece
             } else {
@@ -232,7 +231,7 @@ mod tests {
                 let found = pieces(&text, limit);
                 for piece in &found {
                     prop_assert!(longest_prefix(piece, limit) == Some(piece.len()), "{piece:?} is too long");
-                    prop_assert!(!text::is_blank(piece));
+                    prop_assert!(!piece.trim().is_empty());
                 }
                 let bare = |text: &str| {
                     text.chars().filter(|c| !text::is_blank(c.encode_utf8(&mut [0; 4]))).collect::<String>()

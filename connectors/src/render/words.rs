@@ -1,6 +1,5 @@
 //! What a channel cannot show, put into words.
 
-use tributary_base::text::is_blank;
 use tributary_bus::message::{
     ContactCard, DegradationCode, Email, Entity, EntityKind, Location, MediaContent, Template, Text,
 };
@@ -46,7 +45,7 @@ pub(super) fn add_contact_card(
 /// The filled-in text.
 pub(super) fn add_template(draft: &mut Draft<'_>, template: &Template) -> Result<(), Unrenderable> {
     let text = template.text.as_deref().unwrap_or_default();
-    if is_blank(text) {
+    if text.trim().is_empty() {
         return Err(Unrenderable::new(
             "this channel has no templates, and the template comes without its text",
         ));
@@ -66,7 +65,7 @@ pub(super) fn add_email(draft: &mut Draft<'_>, email: &Email) -> Result<(), Unre
     );
     let subject = email.subject.as_deref().unwrap_or_default().trim();
     let mut text = heading(draft, subject);
-    if !is_blank(&email.text) {
+    if !email.text.trim().is_empty() {
         append(&mut text, "\n\n", &email.text);
     }
     draft.text(&text)?;
@@ -102,7 +101,7 @@ fn add_lines<'a>(
     lines: impl Iterator<Item = &'a String>,
 ) -> Result<(), Unrenderable> {
     let mut text = Text::default();
-    for line in lines.filter(|line| !is_blank(line)) {
+    for line in lines.filter(|line| !line.trim().is_empty()) {
         append(&mut text, "\n", line);
     }
     draft.text(&text)

@@ -1,5 +1,6 @@
 //! A TCP connection that keeps its place for as long as it lives, as a WebSocket too, and whose end does not take back
-//! what was said last: closing a socket whose input was not read resets it, and the other side may lose the answer.
+//! what was said last: closing a socket whose input was not read resets it, and the other side may lose the answer. Who
+//! does not read what it asked for is not waited for.
 
 use std::{
     io,
@@ -13,7 +14,7 @@ use tokio::{
     net::TcpStream,
     runtime::Handle,
     sync::OwnedSemaphorePermit,
-    time::timeout,
+    time::{Sleep, sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +23,9 @@ use super::places::Place;
 /// How long, and for how many bytes, the other side is listened to after the end.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 32 * 1024 * 1024;
+
+/// How long the other side may take none of what is written to it.
+const STALL: Duration = Duration::from_secs(60);
 
 /// What a connection takes up.
 pub(super) struct Held {
@@ -35,6 +39,9 @@ pub(super) struct Wire {
     open: Option<(TcpStream, Held)>,
     /// The other side has ended, or the connection is lost.
     ended: bool,
+    /// Ends a write that does not get on; only while one waits.
+    stalled: Option<Pin<Box<Sleep>>>,
+    stall: Duration,
     tasks: TaskTracker,
 }
 
@@ -44,8 +51,29 @@ impl Wire {
         Self {
             open: Some((stream, held)),
             ended: false,
+            stalled: None,
+            stall: STALL,
             tasks,
         }
+    }
+
+    /// What came of a write; an error when it has been waiting for too long.
+    fn written<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let wait = self.stall;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(wait)));
+        if stalled.as_mut().poll(context).is_ready() {
+            self.ended = true;
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
@@ -77,7 +105,8 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.stream()?.poll_write(context, bytes)
+        let written = self.stream()?.poll_write(context, bytes);
+        self.written(context, written)
     }
 
     fn poll_write_vectored(
@@ -85,7 +114,8 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream()?.poll_write_vectored(context, bytes)
+        let written = self.stream()?.poll_write_vectored(context, bytes);
+        self.written(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -132,4 +162,41 @@ async fn linger(mut stream: TcpStream, held: Held) {
     // However it ends, it is over.
     timeout(LINGER, reading).await.ok();
     drop(held);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::{net::TcpListener, sync::Semaphore};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_does_not_read_is_not_waited_for_and_gives_the_place_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(address).await.expect("connected");
+        let (stream, _) = listener.accept().await.expect("accepted");
+        let permits = Arc::new(Semaphore::new(1));
+        let held = Held {
+            _permit: Arc::clone(&permits).try_acquire_owned().expect("free"),
+            _place: None,
+        };
+        let mut wire = Wire::new(stream, held, TaskTracker::new());
+        wire.stall = Duration::from_millis(100);
+        let writing = async {
+            loop {
+                if let Err(error) = wire.write_all(&[0; 64 * 1024]).await {
+                    return error;
+                }
+            }
+        };
+        let error = timeout(crate::testing::PATIENCE, writing).await;
+        let error = error.expect("it ends");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(wire);
+        assert_eq!(permits.available_permits(), 1);
+        drop(client);
+    }
 }

@@ -33,8 +33,7 @@ impl Limits {
         Self {
             messages: rules.messages.map(Buckets::new),
             messages_of_network: rules.messages.map(|rate| Buckets::new(of_network(rate))),
-            frames_of_network: Rate::new(FRAMES_PER_SECOND, SECOND, FRAMES_AT_ONCE)
-                .map(|rate| Buckets::new(of_network(rate))),
+            frames_of_network: frames_of_network(rules).map(Buckets::new),
             visitors: rules.visitors.map(Buckets::new),
             uploads: (rules.uploads.as_ref()).map(|uploads| uploads.rates.map(Buckets::new)),
         }
@@ -79,6 +78,16 @@ impl Limits {
     pub(super) fn newcomer(&self, peer: IpAddr) -> Result<(), Duration> {
         take(&self.visitors, &network(peer))
     }
+}
+
+/// Never fewer than messages.
+fn frames_of_network(rules: &Rules) -> Option<Rate> {
+    let mut rate = Rate::new(FRAMES_PER_SECOND, SECOND, FRAMES_AT_ONCE)?;
+    for messages in &rules.messages {
+        rate.interval = rate.interval.min(messages.interval);
+        rate.burst = rate.burst.max(messages.burst);
+    }
+    Some(of_network(rate))
 }
 
 fn of_network(rate: Rate) -> Rate {

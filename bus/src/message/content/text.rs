@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tributary_base::text::is_blank;
 
 /// Plain text with optional formatting.
 #[derive(Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -71,7 +70,7 @@ impl Text {
 
     /// Nothing to read in it.
     pub fn is_blank(&self) -> bool {
-        is_blank(&self.text)
+        self.text.trim().is_empty()
     }
 }
 

@@ -1,6 +1,5 @@
 //! Whether a channel would take a part. Counts and decides by itself: nothing of the code under test is called.
 
-use tributary_base::text::is_blank;
 use tributary_bus::message::{
     Card, Choice, ChoiceAction, ChoiceStyle, Choices, Content, Entity, EntityKind, Media,
     MediaContent, Text,
@@ -19,7 +18,7 @@ pub fn refusals(content: &Content, able: &Capabilities) -> Vec<String> {
     let media = &able.media;
     match content {
         Content::Text(text) => {
-            refuse(is_blank(&text.text), "blank text");
+            refuse(text.text.trim().is_empty(), "blank text");
             refuse(!fits(&text.text, able.text), "text too long");
         }
         Content::Image(image) => found.extend(media_refusals(image, media.image.as_ref())),

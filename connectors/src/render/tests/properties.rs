@@ -1,7 +1,6 @@
 //! What holds for every content on every channel.
 
 use proptest::prelude::*;
-use tributary_base::text::is_blank;
 use tributary_bus::message::{
     Card, ChoiceAction, Choices, Content, DegradationCode, Media, MediaContent, Text,
 };
@@ -14,6 +13,10 @@ fn bare(text: &str) -> String {
     text.chars()
         .filter(|c| !is_blank(c.encode_utf8(&mut [0; 4])))
         .collect()
+}
+
+fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
 }
 
 /// Everything that a content shows, as one text, in order.

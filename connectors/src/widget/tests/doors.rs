@@ -1,6 +1,10 @@
 //! Who is let in, and how they are greeted.
 
 use serde_json::json;
+use tokio_tungstenite::tungstenite::protocol::frame::{
+    Frame,
+    coding::{Data, OpCode},
+};
 
 use super::{stage::Stage, visitor::Visitor};
 
@@ -136,6 +140,18 @@ async fn a_huge_frame_ends_the_connection() {
     assert!(stage.is_quiet().await);
     let mut visitor: Visitor = stage.visitor().await;
     visitor.nothing_but_pong().await;
+}
+
+#[tokio::test]
+async fn what_is_no_websocket_ends_with_the_code_that_says_so() {
+    let stage = Stage::new("").await;
+    let text = |bytes: &'static [u8]| Frame::message(bytes, OpCode::Data(Data::Text), true);
+    let reserved = Frame::message(&b"x"[..], OpCode::Data(Data::Reserved(5)), true);
+    for (frame, code) in [(text(b"\xff\xfe"), 1007), (reserved, 1002)] {
+        let mut visitor = stage.visitor().await;
+        visitor.write_frame(frame).await;
+        assert_eq!(visitor.until_closed().await, (vec![], Some(code)));
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Error, Message, client::IntoClientRequest},
+    tungstenite::{Error, Message, client::IntoClientRequest, protocol::frame::Frame},
 };
 use tributary_bus::Address;
 
@@ -85,6 +85,12 @@ impl Visitor {
     pub(super) async fn write_binary(&mut self) {
         let frame = Message::binary(vec![0, 159, 146, 150]);
         self.wire.send(frame).await.expect("the frame leaves");
+    }
+
+    /// A frame that no browser would send.
+    pub(super) async fn write_frame(&mut self, frame: Frame) {
+        let sent = self.wire.send(Message::Frame(frame)).await;
+        sent.expect("the frame leaves");
     }
 
     /// The next frame, which must come.
