@@ -117,7 +117,7 @@ async fn tidy(store: &Store, retention: &Retention) -> Result<(), StoreError> {
 fn show_health(channel: &str, state: Option<&str>) {
     for known in HealthState::ALL {
         let is_now = state == Some(known.as_str());
-        metrics::gauge!("tributary_channel_health", "channel" => channel.to_owned(), "state" => known.as_str())
+        metrics::gauge!("tributary_channel_reported", "channel" => channel.to_owned(), "state" => known.as_str())
             .set(if is_now { 1.0 } else { 0.0 });
     }
 }

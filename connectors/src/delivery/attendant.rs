@@ -19,6 +19,8 @@ use crate::{
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// How long a session waits for a person, before it tries again by itself.
 const MISCONFIGURED_WAIT: Duration = Duration::from_secs(60);
+/// A session is not started again sooner than this after its start, however it ended.
+const FLOOR: Duration = Duration::from_millis(300);
 /// How often it is looked whether the account's state is still to be told.
 const HEALTH_TICK: Duration = Duration::from_secs(5);
 
@@ -127,13 +129,22 @@ async fn keep_telling(account: &Account) {
 }
 
 /// Runs the account's session until `stop`, or until it breaks.
-async fn keep_session(account: &Account, stop: &CancellationToken) -> Result<(), String> {
+pub(super) async fn keep_session(
+    account: &Account,
+    stop: &CancellationToken,
+) -> Result<(), String> {
     let Some(session) = account.connector.session() else {
         stop.cancelled().await;
         return Ok(());
     };
     while !stop.is_cancelled() {
-        match session.run(account.sink.clone(), stop.clone()).await {
+        let floor = sleep(FLOOR);
+        let ended = session.run(account.sink.clone(), stop.clone()).await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = floor => {}
+        }
+        match ended {
             Ok(()) => {}
             Err(ReceiveError::Misconfigured(reason)) => {
                 let report = HealthReport::misconfigured(reason, advice(&account.channel.id));

@@ -129,7 +129,7 @@ impl Health {
     fn show(&self, current: Option<HealthState>) {
         for state in HealthState::ALL {
             let value = if current == Some(state) { 1.0 } else { 0.0 };
-            gauge!("tributary_channel_state", "channel" => self.channel.clone(), "state" => state.as_str())
+            gauge!("tributary_channel_observed", "channel" => self.channel.clone(), "state" => state.as_str())
                 .set(value);
         }
     }

@@ -1,13 +1,18 @@
 //! Providers that limit us, that are out of order, and that refuse the account.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
+use tokio_util::sync::CancellationToken;
 use tributary_bus::{
     Address, Envelope, Outcome,
     message::{Content, Inbound, Priority, Status},
 };
 
 use super::{
+    super::attendant::keep_session,
     delivery, envelope, unavailable, uncertain,
     world::{World, lock},
 };
@@ -234,6 +239,16 @@ async fn a_long_limit_of_one_recipient_is_shown_and_ends() {
     assert_eq!(told.state.as_str(), "degraded");
     let expected = "the provider limits one recipient until 20";
     assert!(told.reason.starts_with(expected), "{}", told.reason);
+}
+
+#[tokio::test]
+async fn a_session_that_ends_at_once_is_not_started_at_once() {
+    let world = World::new().await;
+    let began = Instant::now();
+    let ended = keep_session(&world.account, &CancellationToken::new()).await;
+    assert!(ended.is_err_and(|reason| reason.contains("broken")));
+    assert_eq!(world.provider.sessions.load(Ordering::SeqCst), 4);
+    assert!(began.elapsed() >= Duration::from_millis(4 * 300));
 }
 
 /// The next states that were told.

@@ -25,7 +25,8 @@ use tributary_config::{Settings, load_text};
 use super::super::DeliveryHandler;
 use crate::{
     Account, Action, Capabilities, ChannelLog, Connector, ConnectorStore, InboundSink, Ledger,
-    LoggedCall, NoMedia, Pace, Part, Receipt, SendContext, SendError, TextLimit,
+    LoggedCall, NoMedia, Pace, Part, Receipt, ReceiveError, SendContext, SendError, Session,
+    TextLimit,
     call_log::{self, Redactor, calls_of},
     media::AccountMedia,
     registry::OnUncertain,
@@ -48,6 +49,8 @@ pub(super) struct Provider {
     pub(super) slow: Mutex<Option<Duration>>,
     /// No action leads to a call.
     pub(super) no_calls: AtomicBool,
+    /// How often its session ran.
+    pub(super) sessions: AtomicUsize,
     /// Slots that the account has left; `None`: any number.
     pub(super) account: Mutex<Option<usize>>,
 }
@@ -103,6 +106,21 @@ impl Connector for Provider {
 
     fn pace(&self) -> Option<&dyn Pace> {
         Some(self)
+    }
+
+    fn session(&self) -> Option<&dyn Session> {
+        Some(self)
+    }
+}
+
+/// A session that ends at once, sometimes with an error.
+#[async_trait]
+impl Session for Provider {
+    async fn run(&self, _: InboundSink, _: CancellationToken) -> Result<(), ReceiveError> {
+        match self.sessions.fetch_add(1, Ordering::SeqCst) {
+            3 => Err(ReceiveError::Unavailable("broken".to_owned())),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -170,6 +188,7 @@ impl World {
             hangs: AtomicUsize::new(0),
             slow: Mutex::default(),
             no_calls: AtomicBool::new(false),
+            sessions: AtomicUsize::new(0),
             account: Mutex::default(),
         });
         let database = database(Kind::Sqlite, &dir).await;
