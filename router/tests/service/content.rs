@@ -177,7 +177,9 @@ async fn a_message_is_edited_reacted_to_and_deleted(world: World) -> Result<()> 
     let on_question = put(question.to_string(), reactions.clone())
         .await?
         .expect(200)?;
-    ensure!(on_question.body["direction"] == "inbound" && on_question.body["our_reactions"][0] == "👍");
+    ensure!(
+        on_question.body["direction"] == "inbound" && on_question.body["our_reactions"][0] == "👍"
+    );
     put(question.to_string(), json!({"reactions": []}))
         .await?
         .expect(200)?;

@@ -35,10 +35,7 @@ pub async fn nothing_held(operations: &str) {
     eventually(&format!("nothing is held, says {url}"), || async {
         let (status, text) = fetch(&url).await?;
         let gauge = |line: &&str| held.iter().any(|name| line.starts_with(name));
-        let all_empty = text
-            .lines()
-            .filter(gauge)
-            .all(|line| line.ends_with(" 0"));
+        let all_empty = text.lines().filter(gauge).all(|line| line.ends_with(" 0"));
         (status == 200 && all_empty).then_some(())
     })
     .await;

@@ -94,7 +94,8 @@ impl Follower {
                 assert!(known.is_some(), "what was merged was never reported");
             }
             if let Some(message) = id("/message/id") {
-                self.messages.insert(message.to_owned(), data["message"].clone());
+                self.messages
+                    .insert(message.to_owned(), data["message"].clone());
             }
         }
     }
