@@ -24,9 +24,10 @@ bench *arguments:
 deny:
     cargo deny --locked check
 
-# Write the JSON Schemas of the events anew, after their Rust types changed
+# Write the JSON Schemas of the events and the documents of the API and the bus anew, after their Rust types changed
 schemas:
     UPDATE_SCHEMAS=1 cargo test --locked -p tributary-bus schemas
+    UPDATE_SCHEMAS=1 cargo test --locked -p tributary-router --test service committed
 
 # All that a change must pass
 ci:

@@ -349,7 +349,7 @@ impl Running {
                 store.clone(),
                 Arc::clone(&self.bus),
                 settings,
-                Rate::default(),
+                Rate::of(&settings.api),
                 Extras {
                     message_log: Some(Arc::new(ConnectorsLog::new(settings))),
                     preview: Some(Arc::new(Previews::build(settings))),

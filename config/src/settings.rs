@@ -1,6 +1,6 @@
 //! The settings, one struct per table of `default.toml`, which documents each key.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -111,6 +111,10 @@ pub struct Api {
     pub body_limit: usize,
     #[serde(with = "crate::duration")]
     pub request_deadline: Duration,
+    /// Requests of one key per second.
+    pub rate_limit: NonZeroU32,
+    /// Requests of one key at once.
+    pub rate_burst: NonZeroU32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

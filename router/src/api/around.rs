@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{
     ApiState,
+    auth::Allowance,
     problem::{Code, PROBLEM_JSON, Problem, for_status},
 };
 
@@ -21,7 +22,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_LIMIT: usize = 64;
 
 /// Goes around every route.
-pub async fn around(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+pub async fn around(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = request_id(request.headers());
     let method = request.method().clone();
@@ -30,6 +31,8 @@ pub async fn around(State(state): State<ApiState>, request: Request, next: Next)
         .get::<MatchedPath>()
         .map_or("none", MatchedPath::as_str)
         .to_owned();
+    let allowance = Allowance::default();
+    request.extensions_mut().insert(allowance.clone());
     let span = tracing::info_span!("request", id, %method, route, organization = Empty);
     let response = within_bounds(&state, request, next)
         .instrument(span.clone())
@@ -40,6 +43,9 @@ pub async fn around(State(state): State<ApiState>, request: Request, next: Next)
         false => one_shape(response),
     };
     finish_headers(response.headers_mut(), &route, &id);
+    response
+        .headers_mut()
+        .extend(allowance.headers().into_iter().flatten());
     let status = response.status().as_u16();
     span.in_scope(|| tracing::debug!(status, "answered a request"));
     let labels = [

@@ -24,7 +24,7 @@ const DESCRIPTION: &str = "Everything that moves between connectors, routers and
     - Events of one contact go to `inbound.<n>`: n is the first 8 bytes (big-endian) of SHA-256 over the channel id, a zero byte and the \
     address, modulo the number of inbound lanes (`bus.inbound_lanes`).\n\
     - Derive ids from the provider's, so that what comes twice has the same id. Unknown fields are passed on; unknown types are dead letters.\n\n\
-    A connector of sixty lines in Python is in docs/channels/connector.py.";
+    A short connector in Python is in docs/channels/connector.py.";
 
 /// The whole document.
 pub fn document() -> Value {

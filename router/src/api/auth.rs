@@ -1,14 +1,19 @@
 //! Who calls: the API key of a request, and how often it may be used.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
     extract::FromRequestParts,
-    http::{header, request::Parts},
+    http::{HeaderName, HeaderValue, header, request::Parts},
 };
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock},
+    middleware::StateInformationMiddleware,
     state::keyed::DashMapStateStore,
 };
 use tributary_bus::OrganizationId;
@@ -42,9 +47,69 @@ impl Default for Rate {
     }
 }
 
+impl Rate {
+    /// As it is set.
+    pub fn of(settings: &tributary_config::Api) -> Self {
+        Self {
+            per_second: settings.rate_limit,
+            burst: settings.rate_burst,
+        }
+    }
+
+    /// Seconds, rounded up, in which so many requests become possible.
+    fn seconds_for(self, requests: u32) -> u32 {
+        requests.div_ceil(self.per_second.get())
+    }
+}
+
+/// What is left to the key of a request, for the headers of its answer: written by [`Caller`], read by what goes around routes.
+#[derive(Clone, Default)]
+pub struct Allowance(Arc<OnceLock<Left>>);
+
+#[derive(Clone, Copy)]
+struct Left {
+    rate: Rate,
+    requests: u32,
+    /// Seconds until there are more.
+    wait: u32,
+}
+
+impl Allowance {
+    /// The header fields of draft-ietf-httpapi-ratelimit-headers; none for a request that no key was counted for.
+    pub fn headers(&self) -> Option<[(HeaderName, HeaderValue); 2]> {
+        let Left {
+            rate,
+            requests,
+            wait,
+        } = self.0.get()?;
+        let burst = rate.burst.get();
+        let policy = format!("\"key\";q={burst};w={}", rate.seconds_for(burst).max(1));
+        let limit = format!("\"key\";r={requests};t={wait}");
+        Some([
+            (
+                HeaderName::from_static("ratelimit-policy"),
+                HeaderValue::from_str(&policy).ok()?,
+            ),
+            (
+                HeaderName::from_static("ratelimit"),
+                HeaderValue::from_str(&limit).ok()?,
+            ),
+        ])
+    }
+
+    fn note(&self, left: Left) {
+        // A request is counted once, so it is empty.
+        self.0.get_or_init(|| left);
+    }
+}
+
+type Counted =
+    RateLimiter<ApiKeyId, DashMapStateStore<ApiKeyId>, DefaultClock, StateInformationMiddleware>;
+
 /// Counts the requests of each key. Only keys that exist are counted, and idle ones are forgotten, so it stays small.
 pub struct KeyLimiter {
-    limiter: RateLimiter<ApiKeyId, DashMapStateStore<ApiKeyId>, DefaultClock>,
+    limiter: Counted,
+    rate: Rate,
 }
 
 impl KeyLimiter {
@@ -52,15 +117,36 @@ impl KeyLimiter {
     pub fn new(rate: Rate) -> Self {
         let quota = Quota::per_second(rate.per_second).allow_burst(rate.burst);
         Self {
-            limiter: RateLimiter::dashmap(quota),
+            limiter: RateLimiter::dashmap(quota).with_middleware(),
+            rate,
         }
     }
 
     /// Counts a request; the error says how long to wait.
-    fn count(&self, key: ApiKeyId) -> Result<(), Duration> {
-        self.limiter
-            .check_key(&key)
-            .map_err(|busy| busy.wait_time_from(DefaultClock::default().now()))
+    fn count(&self, key: ApiKeyId, allowance: &Allowance) -> Result<(), Duration> {
+        let rate = self.rate;
+        match self.limiter.check_key(&key) {
+            Ok(state) => {
+                let requests = state.remaining_burst_capacity();
+                let used = rate.burst.get().saturating_sub(requests);
+                let wait = rate.seconds_for(used);
+                allowance.note(Left {
+                    rate,
+                    requests,
+                    wait,
+                });
+                Ok(())
+            }
+            Err(busy) => {
+                let wait = busy.wait_time_from(DefaultClock::default().now());
+                allowance.note(Left {
+                    rate,
+                    requests: 0,
+                    wait: wait.as_secs_f64().ceil().max(1.0) as u32,
+                });
+                Err(wait)
+            }
+        }
     }
 
     /// Forgets the keys that have their whole burst again.
@@ -83,9 +169,10 @@ impl FromRequestParts<ApiState> for Caller {
             .map_err(|_| Problem::unavailable("the store"))??;
         let KeyHolder { key, organization } =
             holder.ok_or_else(|| unauthorized("this API key is unknown or was revoked"))?;
+        let allowance = parts.extensions.get::<Allowance>().cloned();
         state
             .limiter()
-            .count(key)
+            .count(key, &allowance.unwrap_or_default())
             .map_err(|wait| Problem::of(Code::RateLimited).retry_after(wait))?;
         tracing::Span::current().record("organization", organization.as_str());
         Ok(Self(organization))

@@ -4,6 +4,7 @@ mod api;
 mod bodies;
 mod content;
 mod document;
+mod examples;
 mod foreign;
 mod media;
 mod message_log;

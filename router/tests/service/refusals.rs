@@ -215,11 +215,23 @@ async fn a_key_that_is_used_too_often_has_to_wait() -> Result<()> {
         burst: few(3)?,
     };
     let world = World::start_with(Kind::Sqlite, "", rate).await?;
-    for _ in 0..3 {
-        world.get("/v1/agents").await?.expect(200)?;
+    for left in ["2", "1", "0"] {
+        let answer = world.get("/v1/agents").await?.expect(200)?;
+        ensure!(answer.headers["ratelimit-policy"] == "\"key\";q=3;w=3");
+        let limit = answer.headers["ratelimit"].to_str()?;
+        ensure!(
+            limit.starts_with(&format!("\"key\";r={left};t=")),
+            "{limit}"
+        );
     }
     let refused = world.get("/v1/agents").await?;
     refused.problem(429, "rate_limited")?;
+    ensure!(refused.headers["ratelimit"] == "\"key\";r=0;t=1");
+    let open = send(world.request(Method::GET, "/openapi.json")).await?;
+    ensure!(
+        !open.headers.contains_key("ratelimit"),
+        "no key was counted"
+    );
     let wait: u64 = refused.headers[header::RETRY_AFTER].to_str()?.parse()?;
     ensure!((1..=2).contains(&wait));
     send(

@@ -206,10 +206,20 @@ fn complete_responses(document: &mut Value) {
                 let status = StatusCode::from_bytes(status.as_bytes()).ok();
                 let phrase = status.and_then(|status| status.canonical_reason());
                 response["description"] = phrase.unwrap_or_default().into();
+                response["headers"] = rate_limit_headers();
             }
             responses.extend(problems);
         }
     }
+}
+
+/// What every answer to a request with a key says of the key's rate.
+fn rate_limit_headers() -> Value {
+    let field = |description: &str, example: &str| json!({ "description": description, "schema": { "type": "string" }, "example": example });
+    json!({
+        "RateLimit-Policy": field("Requests that the key may make within so many seconds", "\"key\";q=200;w=2"),
+        "RateLimit": field("Requests that are left, and seconds until all are there again", "\"key\";r=199;t=1"),
+    })
 }
 
 /// The problems that an operation can answer, by status; most follow from what it takes.

@@ -1,9 +1,14 @@
 //! Logs and metrics of a process. Never message text, addresses, tokens or bodies.
 
+mod families;
+#[cfg(test)]
+mod tests;
+
 use std::io::IsTerminal as _;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 
+pub use families::{FAMILIES, Family, Kind};
 pub use metrics_exporter_prometheus::PrometheusHandle as MetricsHandle;
 use tracing_subscriber::{EnvFilter, filter::Directive};
 use tributary_config::{Log, LogFormat};
@@ -12,6 +17,9 @@ use tributary_config::{Log, LogFormat};
 const LATENCY: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
 ];
+
+/// Buckets for how many there were at once.
+const SIZES: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
 /// Starts logging to stderr; the first call of a process wins.
 ///
@@ -56,8 +64,19 @@ fn silent(target: &str) -> Result<Directive, String> {
 /// # Errors
 /// A recorder is installed already.
 pub fn start_metrics() -> Result<MetricsHandle, String> {
+    let handle = recorder()?
+        .install_recorder()
+        .map_err(|reason| format!("metrics: {reason}"))?;
+    families::describe();
+    Ok(handle)
+}
+
+/// Distributions are histograms, never summaries: those of several processes can be added.
+fn recorder() -> Result<PrometheusBuilder, String> {
     PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY)
-        .and_then(PrometheusBuilder::install_recorder)
+        .set_buckets(&LATENCY)
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &SIZES)
+        })
         .map_err(|reason| format!("metrics: {reason}"))
 }
