@@ -218,7 +218,7 @@ events! {
     MessageUpdated { message: MessageView }
     /// The contact or we put a reaction on a message or took one back.
     MessageReactionsChanged { message: MessageView }
-    /// What was reported as a message of its own, with `author` `account`, is one that was sent through us.
+    /// A message that was reported with `author` `account` is one that was sent through us.
     MessageMerged {
         message: MessageView,
         /// The message that no longer exists: everything about it belongs to `message`.

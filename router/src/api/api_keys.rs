@@ -2,6 +2,7 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
+use tributary_base::text::is_blank;
 use utoipa::ToSchema;
 
 use super::{
@@ -97,10 +98,12 @@ pub async fn revoke_api_key(
 /// A name without the spaces around it.
 pub fn checked_name(name: &str) -> Result<&str, Problem> {
     let name = name.trim();
-    if name.is_empty() || name.chars().count() > NAME_LIMIT || name.chars().any(char::is_control) {
+    if is_blank(name) || name.chars().count() > NAME_LIMIT || name.chars().any(char::is_control) {
         return Err(Problem::field(
             "name",
-            format!("must be 1 to {NAME_LIMIT} characters without control characters"),
+            format!(
+                "must be 1 to {NAME_LIMIT} characters that can be seen, without control characters"
+            ),
         ));
     }
     Ok(name)

@@ -3,6 +3,7 @@
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tributary_base::text::is_blank;
 use tributary_bus::{MessageId, OrganizationId};
 use utoipa::ToSchema;
 
@@ -124,7 +125,7 @@ fn checked(reactions: Vec<String>) -> Result<Vec<String>, Problem> {
         return Err(Problem::field("reactions", detail));
     }
     for (n, reaction) in reactions.iter().enumerate() {
-        let fits = (1..=REACTION_LENGTH).contains(&reaction.chars().count());
+        let fits = reaction.chars().count() <= REACTION_LENGTH && !is_blank(reaction);
         if !fits
             || reaction
                 .chars()

@@ -159,8 +159,9 @@ impl Decision<'_> {
         Ok(Verdict::Taken)
     }
 
-    /// The channel refused a change: there the message stands as it was, and so it does here again. Of a change whose outcome
-    /// nobody knows that cannot be said: it stands as it was asked for, and integrators are told of the doubt.
+    /// The channel refused a change: there the message stands as it was, and so it does here again.
+    /// Of a change whose outcome nobody knows that cannot be said: it stands as it was asked for,
+    /// and integrators are told of the doubt.
     pub fn change_failed(&mut self, event: &MessageChangeFailed) -> Result<Verdict, EnvelopeError> {
         let Some(entry) = self.message(event.message_id, &event.origin) else {
             let reason = format!("refused change of an unknown message {}", event.message_id);
@@ -181,8 +182,8 @@ impl Decision<'_> {
         Ok(Verdict::Taken)
     }
 
-    /// What becomes of a change that concerns no message which changes over the channel; `None` when the message may still
-    /// come.
+    /// What becomes of a change that concerns no message which changes over the channel; `None`
+    /// when the message may still come.
     fn not_to_be_changed(&self, id: MessageId, change: &str) -> Option<Verdict> {
         if self.snapshot.echoes.contains_key(&id) {
             // Of one part of several of ours.

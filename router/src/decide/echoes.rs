@@ -1,5 +1,6 @@
-//! What came under the provider's id of a message of ours before that id was known: its echo, which was taken for a message
-//! of the account's owner; edits, deletions and reactions; answers. It is taken up when the status names the id.
+//! What came under the provider's id of a message of ours before that id was known: its echo, which
+//! was taken for a message of the account's owner; edits, deletions and reactions; answers. It is
+//! taken up when the status names the id.
 
 use tributary_bus::{
     Address, EnvelopeError, MessageId,
@@ -29,7 +30,8 @@ pub(super) struct TakenUp {
 }
 
 impl Decision<'_> {
-    /// Writes down the provider's ids of the parts from `first` on; returns those that no other message has.
+    /// Writes down the provider's ids of the parts from `first` on; returns those that no other
+    /// message has.
     pub fn name_parts(&mut self, message: &Message, first: usize) -> Vec<PartId> {
         let mut named = Vec::new();
         for (part, provider_id) in message.provider_ids.iter().enumerate().skip(first) {
@@ -53,7 +55,8 @@ impl Decision<'_> {
         named
     }
 
-    /// Takes up into a message of ours what came under the ids of its parts. `address` is that of its contact.
+    /// Takes up into a message of ours what came under the ids of its parts. `address` is that of
+    /// its contact.
     pub fn take_up(
         &mut self,
         message: &mut Message,
@@ -76,7 +79,8 @@ impl Decision<'_> {
         taken
     }
 
-    /// The message of the account's owner that is the echo of a message of ours. It exists no longer.
+    /// The message of the account's owner that is the echo of a message of ours. It exists no
+    /// longer.
     fn remove_echo(&mut self, echo: MessageId, ours: &Message) -> Option<Message> {
         let entry = self.snapshot.messages.get(&echo)?;
         let view = &entry.value.view;
@@ -118,7 +122,8 @@ impl Decision<'_> {
         Ok(())
     }
 
-    /// Answers that came before the message they answer had an id now have it; one to an open question is the choice.
+    /// Answers that came before the message they answer had an id now have it; one to an open
+    /// question is the choice.
     pub fn find_answers(
         &mut self,
         answered: &Message,

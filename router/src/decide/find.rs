@@ -117,8 +117,9 @@ impl Decision<'_> {
         (entry.value.view.channel_id == origin.channel_id).then_some(entry)
     }
 
-    /// A message that changes over the channel: of a contact, of the account's owner, or one of ours that the owner sees in
-    /// the provider's app. Of several parts there each is a message of its own, and none of them is the whole.
+    /// A message that changes over the channel: of a contact, of the account's owner, or one of
+    /// ours that the owner sees in the provider's app. Of several parts there each is a message of
+    /// its own, and none of them is the whole.
     pub fn message_of_channel(
         &mut self,
         id: MessageId,

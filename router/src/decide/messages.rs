@@ -65,21 +65,7 @@ impl Decision<'_> {
             Found::Changed => self.contact_changed(&contact, conversation, None)?,
             Found::Same => {}
         }
-        match opened {
-            Opened::New => self.in_conversation(conversation, |view| ConversationCreated {
-                conversation: view,
-                contact: contact.clone(),
-            })?,
-            Opened::Again => self.in_conversation(conversation, |view| {
-                let previous = ConversationState::Closed;
-                ConversationStatusChanged {
-                    conversation: view,
-                    previous,
-                    reason: StateReason::ContactWrote,
-                }
-            })?,
-            Opened::Already => {}
-        }
+        self.tell_opened(conversation, opened, &contact)?;
         let place = Place {
             organization,
             contact,
@@ -87,6 +73,29 @@ impl Decision<'_> {
         };
         self.message_created(event, place)?;
         Ok(Verdict::Taken)
+    }
+
+    fn tell_opened(
+        &mut self,
+        conversation: ConversationId,
+        opened: Opened,
+        contact: &ContactView,
+    ) -> Result<(), EnvelopeError> {
+        match opened {
+            Opened::New => self.in_conversation(conversation, |view| ConversationCreated {
+                conversation: view,
+                contact: contact.clone(),
+            }),
+            Opened::Again => self.in_conversation(conversation, |view| {
+                let previous = ConversationState::Closed;
+                ConversationStatusChanged {
+                    conversation: view,
+                    previous,
+                    reason: StateReason::ContactWrote,
+                }
+            }),
+            Opened::Already => Ok(()),
+        }
     }
 
     fn message_created(

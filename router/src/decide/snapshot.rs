@@ -54,8 +54,8 @@ pub(crate) struct Snapshot {
     /// The open conversation of each contact, or else the latest one.
     pub current: HashMap<ContactId, ConversationId>,
     pub conversations: BTreeMap<ConversationId, Entry<Conversation>>,
-    /// Messages that something is told about (statuses, edits, reactions, what was read), echoes of ours and answers that came
-    /// before the status, open questions, and the new ones.
+    /// Messages that something is told about (statuses, edits, reactions, what was read), echoes of
+    /// ours and answers that came before the status, open questions, and the new ones.
     pub messages: BTreeMap<MessageId, Entry<Message>>,
     /// The messages named by the batch that are stored already, and whose they are.
     pub stored: HashMap<MessageId, ContactId>,

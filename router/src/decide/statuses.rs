@@ -118,7 +118,8 @@ impl Decision<'_> {
         Ok(Verdict::Taken)
     }
 
-    /// Keeps up to when the contact has read, for messages that become `sent` later. `false`: it was known.
+    /// Keeps up to when the contact has read, for messages that become `sent` later. `false`: it
+    /// was known.
     fn read_up_to(&mut self, conversation: ConversationId, up_to: DateTime<Utc>) -> bool {
         let Some(entry) = self.snapshot.conversations.get_mut(&conversation) else {
             return false;
@@ -162,8 +163,9 @@ fn advance(message: &mut Message, event: &MessageStatus, at: DateTime<Utc>) {
     }
 }
 
-/// Whether a contact who has read up to a moment has read this message. The channel had it between the start of the call
-/// that sent it and the report of it; accepting it says nothing, since it may have waited.
+/// Whether a contact who has read up to a moment has read this message. The channel had it between
+/// the start of the call that sent it and the report of it; accepting it says nothing, since it may
+/// have waited.
 fn reads(message: &Message, up_to: DateTime<Utc>) -> bool {
     let view = &message.view;
     let there = match view.status {

@@ -1,5 +1,5 @@
-//! Times of providers beside times of ours. Many providers report whole seconds or milliseconds; ours have microseconds. A
-//! time that a provider reports stands for all of its unit.
+//! Times of providers beside times of ours. Many providers report whole seconds or milliseconds;
+//! ours have microseconds. A time that a provider reports stands for all of its unit.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -16,8 +16,8 @@ fn end_of(reported: DateTime<Utc>) -> DateTime<Utc> {
     reported.checked_add_signed(unit).unwrap_or(reported)
 }
 
-/// Whether something is certain to have happened after what was reported. Within the same unit it is not, and what arrives
-/// later counts as later.
+/// Whether something is certain to have happened after what was reported. Within the same unit it
+/// is not, and what arrives later counts as later.
 pub(crate) fn is_later(time: Option<DateTime<Utc>>, reported: DateTime<Utc>) -> bool {
     time.is_some_and(|time| time >= end_of(reported))
 }

@@ -80,7 +80,8 @@ pub(crate) struct Health {
     pub since: DateTime<Utc>,
 }
 
-/// Changes of a message that came before the message itself, or before the id under which they name it was known.
+/// Changes of a message that came before the message itself, or before the id under which they name
+/// it was known.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Early {
     /// The id that the message has when it comes over the channel.
@@ -107,7 +108,8 @@ pub(crate) struct PartId {
 }
 
 impl PartId {
-    /// The id that a message with this provider id has when it comes over the channel: an echo of ours.
+    /// The id that a message with this provider id has when it comes over the channel: an echo of
+    /// ours.
     pub fn echo(&self) -> MessageId {
         MessageId::derived(&self.channel, &self.provider_id)
     }

@@ -67,8 +67,9 @@ impl Message {
         self.undo.push(Undo { seq, before });
     }
 
-    /// The message has this content in the channel since `at`, whatever becomes of our edits before: a refusal of one of them
-    /// puts this back. `false`: an edit of ours is later, and stands.
+    /// The message has this content in the channel since `at`, whatever becomes of our edits
+    /// before: a refusal of one of them puts this back. `false`: an edit of ours is later, and
+    /// stands.
     pub fn edited_in_channel(&mut self, content: Content, at: DateTime<Utc>) -> bool {
         for undo in &mut self.undo {
             if let Before::Edit {

@@ -32,6 +32,7 @@ async fn of_agents_and_keys() -> Result<()> {
     let cases = [
         (json!({ "name": "" }), "name"),
         (json!({ "name": "  " }), "name"),
+        (json!({ "name": "\u{200b}" }), "name"),
         (json!({ "name": "x".repeat(101) }), "name"),
         (json!({ "name": "a\u{7}b" }), "name"),
         (json!({ "name": 7 }), "name"),

@@ -252,6 +252,7 @@ async fn changes_that_make_no_sense_are_refused(world: World) -> Result<()> {
         (json!({"reactions": ["a b"]}), "reactions[0]"),
         (json!({"reactions": ["👍", "👍"]}), "reactions[1]"),
         (json!({"reactions": [""]}), "reactions[0]"),
+        (json!({"reactions": ["\u{200b}\u{fe0f}"]}), "reactions[0]"),
         (json!({"reactions": ["x".repeat(33)]}), "reactions[0]"),
         (json!({"reactions": vec!["x"; 11]}), "reactions"),
         (json!({"reactions": "x"}), "reactions"),

@@ -1,4 +1,5 @@
-//! What reaches the lane in another order than it happened: echoes, answers, reactions and reading before the status.
+//! What reaches the lane in another order than it happened: echoes, answers, reactions and reading
+//! before the status.
 
 use std::pin::Pin;
 
@@ -268,7 +269,8 @@ pub fn an_older_question_does_not_displace_a_later_one(world: &World) -> Ran<'_>
     })
 }
 
-/// Everything that can happen to a message of ours, in many orders, each step in a transaction of its own.
+/// Everything that can happen to a message of ours, in many orders, each step in a transaction of
+/// its own.
 pub fn every_order_ends_alike(world: &World) -> Ran<'_> {
     Box::pin(async {
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);

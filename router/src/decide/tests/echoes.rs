@@ -111,7 +111,8 @@ fn only_an_echo_of_the_same_contact_is_merged() {
     assert_eq!(snapshot.messages.len(), 3);
 }
 
-/// What the owner does to our message in the provider's app, in every order with its echo and its status.
+/// What the owner does to our message in the provider's app, in every order with its echo and its
+/// status.
 #[test]
 fn what_happens_to_an_echo_happens_to_ours() {
     type Steps<'s> = [&'s str; 3];

@@ -34,7 +34,8 @@ fn edit(of: MessageId, text: &str, at: DateTime<Utc>) -> Inbound {
     })
 }
 
-/// A message of the account's owner that was edited through the API 40 and 20 seconds ago, at the places 5 and 6.
+/// A message of the account's owner that was edited through the API 40 and 20 seconds ago, at the
+/// places 5 and 6.
 fn edited_twice(snapshot: &mut Snapshot) -> MessageId {
     let id = with_message(snapshot, Direction::Outbound, Status::Sent)
         .view
@@ -50,7 +51,8 @@ fn edited_twice(snapshot: &mut Snapshot) -> MessageId {
     id
 }
 
-/// When the owner edited in the provider's app, which of ours are refused then, and what the message says in the end.
+/// When the owner edited in the provider's app, which of ours are refused then, and what the
+/// message says in the end.
 #[test]
 fn a_late_refusal_puts_nothing_old_over_what_the_owner_wrote() {
     type Refusals<'r> = &'r [i64];
@@ -84,7 +86,8 @@ fn a_late_refusal_puts_nothing_old_over_what_the_owner_wrote() {
     }
 }
 
-/// The owner wrote what we asked for as well: our edit is refused as none, and what it replaced is gone all the same.
+/// The owner wrote what we asked for as well: our edit is refused as none, and what it replaced is
+/// gone all the same.
 #[test]
 fn an_edit_that_the_channel_shows_is_not_taken_back() {
     let mut snapshot = with_ada();
@@ -138,7 +141,8 @@ fn what_may_have_been_changed_stands_as_it_was_asked_for() {
     assert_eq!(data(&changes, 1, "/message/content/text"), json!("1"));
 }
 
-/// Milliseconds between an edit of ours and the owner's, which the provider reports in whole seconds.
+/// Milliseconds between an edit of ours and the owner's, which the provider reports in whole
+/// seconds.
 #[test]
 fn of_the_same_second_the_one_that_arrives_later_stands() {
     for (reported, expected) in [(0, "owner"), (-1, "2")] {

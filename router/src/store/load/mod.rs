@@ -1,4 +1,5 @@
-//! What the store knows about a batch of inbound events, read within the transaction that will change it.
+//! What the store knows about a batch of inbound events, read within the transaction that will
+//! change it.
 
 mod named;
 mod references;
@@ -46,22 +47,13 @@ pub(super) async fn load(tx: &mut Tx, arrivals: &[&Arrival]) -> Result<Snapshot,
             named.told_about.insert(ours.0);
         }
     }
-    let told_about = |id: &MessageId| named.told_about.contains(&id.0);
-    let held: BTreeSet<ConversationId> = current
-        .values()
-        .copied()
-        .chain(
-            homes
-                .stored
-                .iter()
-                .filter(|(id, _)| told_about(id))
-                .map(|(_, home)| home.conversation),
-        )
-        .collect();
+    let told_about = homes.stored.iter();
+    let told_about = told_about.filter(|(id, _)| named.told_about.contains(&id.0));
+    let mut held: BTreeSet<ConversationId> = current.values().copied().collect();
+    held.extend(told_about.clone().map(|(_, home)| home.conversation));
     // Before the messages are read, so that nobody changes them afterwards.
     let conversations = hold(tx, &held).await?;
-    let about = homes.stored.keys().copied().filter(|id| told_about(id));
-    let mut about: BTreeSet<Uuid> = about.map(|id| id.0).collect();
+    let mut about: BTreeSet<Uuid> = told_about.map(|(id, _)| id.0).collect();
     if named.questions {
         let open = conversations.values().filter_map(|c| c.value.question);
         about.extend(open.map(|question| question.message.0));

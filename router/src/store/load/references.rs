@@ -20,7 +20,8 @@ pub(super) struct Home {
     pub contact: ContactId,
 }
 
-/// The messages that the provider's ids can name: parts of ours, and those that came over the channel.
+/// The messages that the provider's ids can name: parts of ours, and those that came over the
+/// channel.
 pub(super) fn named_by(
     ids: &BTreeSet<(ChannelId, String)>,
     parts: &HashMap<(ChannelId, String), MessageId>,
@@ -41,8 +42,8 @@ pub(super) struct Referenced {
     pub answers: Vec<Uuid>,
 }
 
-/// Which of the provider's ids that the batch names are of parts of messages of ours; and what answers those that are given
-/// now.
+/// Which of the provider's ids that the batch names are of parts of messages of ours; and what
+/// answers those that are given now.
 pub(super) async fn referenced(tx: &mut Tx, named: &Named) -> Result<Referenced, StoreError> {
     let all: BTreeSet<&(ChannelId, String)> = named
         .mentioned
@@ -115,7 +116,8 @@ pub(super) struct Homes {
     pub early: Vec<Uuid>,
 }
 
-/// Which of the named messages are stored, which are echoes of ours, and to which of the others something happened already.
+/// Which of the named messages are stored, which are echoes of ours, and to which of the others
+/// something happened already.
 pub(super) async fn homes(
     tx: &mut Tx,
     named: &Named,
