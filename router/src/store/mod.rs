@@ -29,6 +29,7 @@ mod queries;
 mod reading;
 mod receive;
 mod release;
+mod renewed;
 mod replay;
 mod requeue;
 mod rows;
