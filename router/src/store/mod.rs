@@ -13,6 +13,7 @@ mod clearing;
 mod commands;
 mod conditions;
 mod desk;
+mod disabling;
 mod endpoint_states;
 mod endpoints;
 mod error;
