@@ -5,8 +5,8 @@ use std::sync::Arc;
 use metrics::counter;
 use tributary_base::media::clean_name;
 use tributary_bus::{
-    Bus, BusState, ChannelId, Destination, Envelope, EnvelopeError, EventId, Lane, OrganizationId,
-    Payload, Publication, message::Inbound,
+    Bus, BusError, BusState, ChannelId, Destination, Envelope, EnvelopeError, EventId, Lane,
+    Notice, OrganizationId, Payload, Publication, message::Inbound,
 };
 use tributary_config::{Channel, Settings};
 
@@ -91,6 +91,15 @@ impl InboundSink {
     /// The account whose events go in here.
     pub fn channel(&self) -> &ChannelId {
         &self.channel
+    }
+
+    /// Tells the routers that the account's delivery lane was declared anew.
+    pub(crate) async fn announce_renewed(&self, lane: &Lane) -> Result<(), BusError> {
+        let notice = Notice {
+            topic: "delivery.redeclared".to_owned(),
+            body: lane.to_string().into(),
+        };
+        self.bus.announce(notice).await
     }
 
     /// Whether publishing has a chance right now.

@@ -120,6 +120,7 @@ impl Attendant for RouterAttendant {
             relay.run(lease, &stop),
             chores::match_those_who_wait(&self.store, &stop),
             chores::listen(&self.store, &stop),
+            chores::note_renewed_lanes(&self.store, self.bus.as_ref(), &stop),
             keeper,
         );
         Ok(())

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use futures::{StreamExt, stream};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tributary_bus::message::HealthState;
+use tributary_base::{backoff::Backoff, warn_limited};
+use tributary_bus::{Bus, ChannelId, Lane, Notice, message::HealthState};
 
 use crate::{
     model::now,
@@ -14,6 +17,10 @@ use crate::{
 
 /// How often somebody looks for conversations that wait although an agent is free.
 const SWEEP: Duration = Duration::from_secs(3);
+/// The topic under which connectors report a delivery lane that was declared anew; the body is its name.
+const RENEWED_NOTICE: &str = "delivery.redeclared";
+/// Listening begins anew this often, should it have failed silently.
+const LISTEN_AGAIN: Duration = Duration::from_secs(60);
 /// Between tries to listen.
 const RECONNECT: Duration = Duration::from_secs(1);
 /// Sweeps from one tidying to the next.
@@ -81,15 +88,106 @@ pub(crate) async fn keep(
     stop.run_until_cancelled(work).await;
 }
 
+/// Each part alone, and each organization and channel: one that fails holds up no other. Reports the first failure.
 async fn sweep(store: &Store) -> Result<(), StoreError> {
-    metrics::gauge!("tributary_outbox_rows").set(store.outbox_depth().await? as f64);
-    for (channel, state) in store.health_of_channels().await? {
-        show_health(&channel, state.as_deref());
+    let mut failed = None;
+    let mut note = |result: Result<(), StoreError>| failed = failed.take().or(result.err());
+    let depth = store.outbox_depth().await;
+    note(depth.map(|depth| metrics::gauge!("tributary_outbox_rows").set(depth as f64)));
+    let health = store.health_of_channels().await;
+    note(health.map(|channels| {
+        for (channel, state) in channels {
+            show_health(&channel, state.as_deref());
+        }
+    }));
+    match store.organizations_to_match().await {
+        Ok(organizations) => {
+            for organization in organizations {
+                note(store.match_team(&organization).await.map(drop));
+            }
+        }
+        Err(error) => note(Err(error)),
     }
-    for organization in store.organizations_to_match().await? {
-        store.match_team(&organization).await?;
+    match store.renewed().await {
+        Ok(channels) => {
+            for (channel, at) in channels {
+                note(emit_queued(store, &channel, at).await);
+            }
+        }
+        Err(error) => note(Err(error)),
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// What was in a delivery lane that had to be declared anew is emitted again.
+async fn emit_queued(
+    store: &Store,
+    channel: &ChannelId,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let emitted = store.emit_queued(channel, at).await?;
+    if emitted > 0 {
+        tracing::warn!(%channel, emitted, "deliveries of a lane that was declared anew are emitted again");
     }
     Ok(())
+}
+
+/// Notes which delivery lanes were declared anew, here or by a connector.
+pub(crate) async fn note_renewed_lanes(store: &Store, bus: &dyn Bus, stop: &CancellationToken) {
+    let work = async {
+        let Ok(_permit) = store.wake().renewals.acquire().await else {
+            return;
+        };
+        let mut own = bus.redeclared();
+        loop {
+            let notices = match bus.notices().await {
+                Ok(notices) => notices,
+                Err(error) => {
+                    tracing::debug!(%error, "cannot listen for notices");
+                    stream::pending().boxed()
+                }
+            };
+            let renewed = notices.filter_map(|notice| async move { renewed_by(&notice) });
+            let mut renewed = std::pin::pin!(renewed);
+            let again = tokio::time::sleep(LISTEN_AGAIN);
+            let mut again = std::pin::pin!(again);
+            loop {
+                let lane = tokio::select! {
+                    Some(lane) = own.next() => lane,
+                    lane = renewed.next() => match lane {
+                        Some(lane) => lane,
+                        None => break,
+                    },
+                    () = &mut again => break,
+                };
+                note_renewed(store, lane).await;
+            }
+            tokio::time::sleep(RECONNECT).await;
+        }
+    };
+    stop.run_until_cancelled(work).await;
+}
+
+fn renewed_by(notice: &Notice) -> Option<Lane> {
+    if notice.topic != RENEWED_NOTICE {
+        return None;
+    }
+    std::str::from_utf8(&notice.body).ok()?.parse().ok()
+}
+
+async fn note_renewed(store: &Store, lane: Lane) {
+    let Lane::Delivery(channel) = lane else {
+        return;
+    };
+    for attempt in 1.. {
+        match store.note_renewed(&channel).await {
+            Ok(()) => return,
+            Err(error) => {
+                warn_limited!("renewed", %channel, %error, "a lane that was declared anew cannot be noted yet");
+                tokio::time::sleep(Backoff::SERVER.delay(attempt)).await;
+            }
+        }
+    }
 }
 
 async fn release(store: &Store, after: Duration) -> Result<(), StoreError> {

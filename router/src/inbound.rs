@@ -1,11 +1,16 @@
 //! The handler of an inbound lane: reads envelopes, takes them in by batches, and says what became of each.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
+use tributary_base::warn_limited;
 use tributary_bus::{
     ChannelId, Envelope, EventId, Handler, Lane, Lease, Outcome, Work,
     message::{Inbound, MessageReceived, Origin, Profile},
@@ -18,6 +23,11 @@ use crate::{
 
 /// Characters of an address, at most: none of a channel comes near, and an index could not hold it.
 const LONGEST_ADDRESS: usize = 512;
+
+/// How soon a conversation that somebody held is tried again.
+const HELD: Duration = Duration::from_millis(500);
+/// Conversations of one batch that are waited for, at most.
+const MOST_HELD: usize = 3;
 
 /// Handles one inbound lane.
 #[derive(Debug)]
@@ -91,16 +101,62 @@ impl InboundHandler {
         outcomes
     }
 
+    /// Contact by contact, since somebody holds a conversation: only that one waits. Those behind it in the lane are taken in
+    /// and are duplicates when they come again.
+    async fn receive_by_contact(&self, arrivals: &[Arrival], lease: &Lease) -> Vec<Outcome> {
+        let mut contacts: Vec<(_, Vec<usize>)> = Vec::new();
+        let mut places = HashMap::new();
+        for (index, arrival) in arrivals.iter().enumerate() {
+            let origin = arrival.inbound.origin();
+            let contact = (&origin.channel_id, &origin.address);
+            let place = *places.entry(contact).or_insert(contacts.len());
+            match contacts.get_mut(place) {
+                Some((_, indices)) => indices.push(index),
+                None => contacts.push((contact, vec![index])),
+            }
+        }
+        let waits = Outcome::Pause {
+            after: Some(HELD),
+            reason: "somebody holds the conversation".to_owned(),
+        };
+        let mut outcomes = vec![waits; arrivals.len()];
+        let mut held = 0;
+        for (_, indices) in contacts {
+            // Each is waited for, and the lane must not be held up by all of them.
+            if held == MOST_HELD {
+                break;
+            }
+            let of_contact: Vec<Arrival> = indices
+                .iter()
+                .filter_map(|index| arrivals.get(*index).cloned())
+                .collect();
+            let found = match self.receive_apart(&of_contact, lease).await {
+                Ok(verdicts) => outcomes_of(&of_contact, verdicts),
+                Err(error) if error.is_locked() => {
+                    held += 1;
+                    continue;
+                }
+                Err(_) => self.receive_singly(&of_contact, lease).await,
+            };
+            for (index, outcome) in indices.into_iter().zip(found) {
+                if let Some(place) = outcomes.get_mut(index) {
+                    *place = outcome;
+                }
+            }
+        }
+        outcomes
+    }
+
     /// What becomes of an arrival that could not be taken in.
     fn refused(&self, arrival: &Arrival, error: &StoreError) -> Outcome {
         let (lane, message_id) = (&self.lane, arrival.id);
         match error.trouble() {
             Trouble::Away => {
-                tracing::warn!(%lane, %error, "the store cannot be used; the lane waits");
+                warn_limited!("store", %lane, %error, "the store cannot be used; the lane waits");
                 pause(error)
             }
             Trouble::Passing => {
-                tracing::warn!(%lane, %message_id, %error, "an event was not taken in; it will be tried again");
+                warn_limited!("event not taken in", %lane, %message_id, %error, "an event was not taken in; it will be tried again");
                 retry(&error.to_string())
             }
             Trouble::Values => {
@@ -115,14 +171,19 @@ impl InboundHandler {
     async fn outcomes(&self, arrivals: &Arc<Vec<Arrival>>, lease: &Lease) -> Vec<Outcome> {
         match self.receive(arrivals, lease).await {
             Ok(verdicts) => outcomes_of(arrivals, verdicts),
+            Err(error) if error.is_locked() => {
+                let (lane, events) = (&self.lane, arrivals.len());
+                warn_limited!("locked", %lane, events, "somebody holds a conversation; the others of the batch go on");
+                self.receive_by_contact(arrivals, lease).await
+            }
             Err(error) if error.trouble() == Trouble::Away => {
                 let (lane, events) = (&self.lane, arrivals.len());
-                tracing::warn!(%lane, events, %error, "the store cannot be used; the lane waits");
+                warn_limited!("store", %lane, events, %error, "the store cannot be used; the lane waits");
                 vec![pause(&error); arrivals.len()]
             }
             Err(error) => {
                 let (lane, events) = (&self.lane, arrivals.len());
-                tracing::warn!(%lane, events, %error, "a batch was not taken in; taking its events one by one");
+                warn_limited!("batch not taken in", %lane, events, %error, "a batch was not taken in; taking its events one by one");
                 self.receive_singly(arrivals, lease).await
             }
         }

@@ -12,7 +12,7 @@ use std::{
 
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
-use tributary_base::backoff::Backoff;
+use tributary_base::{backoff::Backoff, warn_limited};
 use tributary_bus::{
     Bus, BusState, DeadId, DeadLetter, Destination, Envelope, EventId, Lane, LaneSpec, Lease,
     Publication, PublishError, Sealed, message::FailureCode,
@@ -103,7 +103,7 @@ impl Relay {
                 Err(error) => {
                     failures += 1;
                     let shard = self.shards.own;
-                    tracing::warn!(shard, %error, "the outbox cannot be read or cleared; trying again");
+                    warn_limited!("outbox", shard, %error, "the outbox cannot be read or cleared; trying again");
                     Backoff::SERVER.delay(failures)
                 }
             };
@@ -293,7 +293,7 @@ impl Relay {
         match self.bus.bury(vec![letter]).await {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(%error, "a dead letter could not be written; trying again");
+                warn_limited!("bury", %error, "a dead letter could not be written; trying again");
                 false
             }
         }
@@ -322,7 +322,12 @@ impl Progress {
         *failures += 1;
         *until = Instant::now() + Backoff::SERVER.delay(*failures);
         let destination = if name.is_empty() { "events" } else { name };
-        tracing::warn!(destination, reason, "publishing failed; trying again");
+        warn_limited!(
+            &format!("publish {destination} {reason}"),
+            destination,
+            reason,
+            "publishing failed; trying again"
+        );
     }
 
     /// How long to wait when there was nothing to do.

@@ -21,6 +21,8 @@ pub(crate) struct Wake {
     pub matcher: Semaphore,
     /// Held by the one task of this process that listens for calls from other processes.
     pub listener: Semaphore,
+    /// Held by the one task of this process that notes which lanes were declared anew.
+    pub renewals: Semaphore,
 }
 
 /// A relay's bell; taken down when dropped.
@@ -39,6 +41,7 @@ impl Wake {
             somebody_waits: Notify::new(),
             matcher: Semaphore::new(1),
             listener: Semaphore::new(1),
+            renewals: Semaphore::new(1),
         })
     }
 

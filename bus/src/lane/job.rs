@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 use chrono::Utc;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
-use tributary_base::{backoff::Backoff, log_limit};
+use tributary_base::{backoff::Backoff, log_limit, warn_limited};
 use uuid::Uuid;
 
 use super::{
@@ -182,7 +182,7 @@ impl Bench {
                     match self.report_and_bury(&letters).await {
                         Ok(()) => return,
                         Err(error) => {
-                            tracing::warn!(lane = %self.lane, %error, "dead letters cannot be kept yet");
+                            warn_limited!("dead letters", lane = %self.lane, %error, "dead letters cannot be kept yet");
                         }
                     }
                 }

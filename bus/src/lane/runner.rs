@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tributary_base::backoff::Backoff;
+use tributary_base::{backoff::Backoff, warn_limited};
 
 use super::{
     Handler, Lane, Policy,
@@ -122,7 +122,7 @@ impl Runner {
                 IntakeEnd::GiveBack => {}
                 IntakeEnd::Broken(error) => {
                     self.failures = self.failures.saturating_add(1);
-                    tracing::warn!(lane = %self.bench.lane, %error, "cannot take from the lane, trying again");
+                    warn_limited!("cannot take", lane = %self.bench.lane, %error, "cannot take from the lane, trying again");
                     let until = Instant::now() + Backoff::SERVER.delay(self.failures);
                     if let ControlFlow::Break(end) = self.rest(until).await {
                         return end;
@@ -267,7 +267,7 @@ impl Runner {
         let lane = &self.bench.lane;
         match waiting {
             Waiting::Lane { wait, reason } => {
-                tracing::warn!(%lane, reason, ?wait, "lane is paused");
+                warn_limited!(&format!("paused {reason}"), %lane, reason, ?wait, "lane is paused");
             }
             // Ever more rarely for the same message.
             Waiting::Key {
@@ -277,7 +277,7 @@ impl Runner {
                 reason,
             } if attempt.is_power_of_two() => {
                 let message_id = id.map(|id| id.to_string());
-                tracing::warn!(%lane, message_id, attempt, reason, ?wait, "message is tried again");
+                warn_limited!(&format!("again {reason}"), %lane, message_id, attempt, reason, ?wait, "message is tried again");
             }
             Waiting::Key { .. } => {}
         }

@@ -99,6 +99,13 @@ impl Attendant for ConnectorAttendant {
         )))
     }
 
+    /// Only routers know what was in it.
+    async fn redeclared(&self, lane: &Lane) -> Result<(), String> {
+        let account = self.account(lane)?;
+        let told = account.sink.announce_renewed(lane).await;
+        told.map_err(|error| error.to_string())
+    }
+
     fn is_fit(&self) -> bool {
         self.health.is_fit()
     }

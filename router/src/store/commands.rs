@@ -366,6 +366,23 @@ fn outgoing_of(
     message: &Message,
     priority: Priority,
 ) -> Result<[Outgoing; 2], StoreError> {
+    let created = MessageCreated {
+        message: message.shown(),
+        contact: contact.view.clone(),
+    };
+    Ok([
+        delivery_of(conversation, contact, message, priority)?,
+        conversation.event(&created, message.view.created_at)?,
+    ])
+}
+
+/// What makes a connector send a message.
+pub(super) fn delivery_of(
+    conversation: &Conversation,
+    contact: &Contact,
+    message: &Message,
+    priority: Priority,
+) -> Result<Outgoing, StoreError> {
     let now = message.view.created_at;
     let send = DeliverySend {
         conversation_id: conversation.view.id,
@@ -379,14 +396,7 @@ fn outgoing_of(
         priority,
         extra: Map::new(),
     };
-    let created = MessageCreated {
-        message: message.shown(),
-        contact: contact.view.clone(),
-    };
-    Ok([
-        conversation.delivery(message.view.id.into(), &send, now)?,
-        conversation.event(&created, now)?,
-    ])
+    Ok(conversation.delivery(message.view.id.into(), &send, now)?)
 }
 
 /// Writes the conversation and what is to be published, and commits.

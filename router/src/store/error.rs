@@ -80,6 +80,13 @@ pub(crate) enum Trouble {
 }
 
 impl StoreError {
+    /// Whether a row was waited for in vain that somebody else holds.
+    pub(crate) fn is_locked(&self) -> bool {
+        // lock_not_available, in PostgreSQL
+        matches!(self, Self::Database(DatabaseError::Sqlx(sqlx::Error::Database(refusal)))
+            if refusal.code().as_deref() == Some("55P03"))
+    }
+
     /// What the error says about trying again.
     pub(crate) fn trouble(&self) -> Trouble {
         match self {

@@ -8,7 +8,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
-use tributary_base::database::Tx;
+use tributary_base::{database::Tx, warn_limited};
 use tributary_bus::Lease;
 
 use super::{Store, StoreError, desk, receive::take_in};
@@ -95,7 +95,7 @@ impl Store {
                 }
                 Ok(Err(StoreError::NotOwner)) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(lanes, %error, "lanes were not taken in together; each tries alone");
+                    warn_limited!("not together", lanes, %error, "lanes were not taken in together; each tries alone");
                     return;
                 }
                 Err(_) => {
@@ -118,7 +118,7 @@ impl Store {
         let all_fresh = || leases.iter().all(|lease| lease.is_fresh());
         let work = async {
             let mut tx = self.begin().await?;
-            if let (Tx::Postgres(tx), 2..) = (&mut tx, leases.len()) {
+            if let Tx::Postgres(tx) = &mut tx {
                 sqlx::query(LOCK_PATIENCE).execute(&mut **tx).await?;
             }
             take_in(tx, &arrivals, policy, all_fresh).await

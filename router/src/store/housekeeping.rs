@@ -32,7 +32,11 @@ impl Retention {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         Self {
             raw: settings.router.raw_retention,
-            events: settings.router.event_retention,
+            // A lane that is lost is filled from them.
+            events: settings
+                .router
+                .event_retention
+                .max(settings.webhooks.max_age),
             seen: 7 * DAY,
             idempotency: DAY,
         }
@@ -51,23 +55,32 @@ impl Store {
             ("events", "position", "published_at", retention.events),
             ("seen", "id", "at", retention.seen),
         ];
-        let mut removed = 0;
+        let (mut removed, mut failed) = (0, None);
+        let mut note = |result: Result<u64, StoreError>| match result {
+            Ok(count) => removed += count,
+            Err(error) => failed = failed.take().or(Some(error)),
+        };
         for (table, key, time, keep) in tables {
             let statement = format!(
                 "DELETE FROM {table} WHERE {key} IN \
                  (SELECT {key} FROM {table} WHERE {time} < $1 ORDER BY {time} LIMIT $2)"
             );
-            removed += self.remove_older(statement, before(now, keep)).await?;
+            note(self.remove_older(statement, before(now, keep)).await);
         }
-        removed += self
-            .give_up_early_changes(before(now, retention.seen))
-            .await?;
+        note(
+            self.give_up_early_changes(before(now, retention.seen))
+                .await,
+        );
         let statement = "DELETE FROM idempotency_keys WHERE (organization, key) IN \
              (SELECT organization, key FROM idempotency_keys WHERE created_at < $1 \
              ORDER BY created_at LIMIT $2)";
         let oldest = before(now, retention.idempotency);
-        removed += self.remove_older(statement.to_owned(), oldest).await?;
-        Ok(removed)
+        note(self.remove_older(statement.to_owned(), oldest).await);
+        // One table that fails holds up no other; it is reported when nothing else is left to do.
+        match failed {
+            Some(error) if removed == 0 => Err(error),
+            Some(_) | None => Ok(removed),
+        }
     }
 
     /// Changes whose message never came: it was written before the channel was connected, or got lost.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
-use tributary_base::{database::Tx, on};
+use tributary_base::{database::Tx, on, warn_limited};
 use tributary_bus::{
     AgentId, ConversationId, OrganizationId,
     message::{Assignment, ConversationQueued, ConversationState},
@@ -73,7 +73,7 @@ impl Store {
     /// Matches after something else was done, which stands even if this fails: the sweep tries again.
     pub(crate) async fn match_or_later(&self, organization: &OrganizationId) {
         if let Err(error) = self.match_team(organization).await {
-            tracing::warn!(%organization, %error, "matching failed; the sweep will try again");
+            warn_limited!("matching", %organization, %error, "matching failed; the sweep will try again");
         }
     }
 

@@ -9,6 +9,9 @@ use crate::{
     model::now,
 };
 
+/// How long a row is waited for that somebody else holds: two seconds.
+const LOCK_PATIENCE: &str = "SET LOCAL lock_timeout = 2000";
+
 impl Store {
     /// Takes in a batch in a transaction of its own; answers what became of each arrival once that is durable.
     /// `may_commit` is asked last: whether this worker still owns the lane.
@@ -27,7 +30,10 @@ impl Store {
         }
         let arrivals: Vec<&Arrival> = arrivals.iter().collect();
         let work = async {
-            let tx = self.begin().await?;
+            let mut tx = self.begin().await?;
+            if let Tx::Postgres(tx) = &mut tx {
+                sqlx::query(LOCK_PATIENCE).execute(&mut **tx).await?;
+            }
             take_in(tx, &arrivals, policy, may_commit).await
         };
         let changes = self.within(work).await?;

@@ -72,8 +72,6 @@ struct Known {
     /// `None` when it was deleted.
     target: Option<Arc<Target>>,
     read_at: Instant,
-    /// This worker itself changed it.
-    is_stale: bool,
 }
 
 /// Where events go, and what signs them.
@@ -81,14 +79,12 @@ struct Known {
 struct Target {
     url: String,
     signer: Result<Signer, BadSecret>,
-    is_disabled: bool,
 }
 
 impl From<Endpoint> for Target {
     fn from(endpoint: Endpoint) -> Self {
         Self {
             signer: Signer::new(&endpoint.secrets),
-            is_disabled: endpoint.disabled_at.is_some(),
             url: endpoint.url,
         }
     }
@@ -116,7 +112,6 @@ impl Deliverer {
             known: Mutex::new(Known {
                 target: Some(Arc::new(endpoint.into())),
                 read_at: Instant::now(),
-                is_stale: false,
             }),
             tracked,
             bus,
@@ -131,7 +126,7 @@ impl Deliverer {
             };
         };
         let event = work.envelope.id;
-        if target.is_disabled {
+        if self.tracked.is_disabled() {
             // What it misses is sent from the store when it is enabled again.
             count("disabled");
             self.tracked.progress().skipped(event);
@@ -299,7 +294,7 @@ impl Deliverer {
             Ok(true) => {
                 // What it misses from here on is found again from where it stands now.
                 self.tracked.progress().look();
-                self.known().is_stale = true;
+                self.tracked.set_disabled(true);
                 metrics::counter!("tributary_endpoints_disabled_total").increment(1);
                 tracing::error!(endpoint = %id, reason, "an endpoint is disabled; enable it by the API when it is back");
             }
@@ -335,9 +330,8 @@ impl Deliverer {
     /// Says so to one of many callers.
     fn is_to_be_read_again(&self) -> bool {
         let mut known = self.known();
-        let is_due = known.is_stale || known.read_at.elapsed() >= REREAD_INTERVAL;
+        let is_due = known.read_at.elapsed() >= REREAD_INTERVAL;
         if is_due {
-            known.is_stale = false;
             known.read_at = Instant::now();
         }
         is_due

@@ -77,12 +77,17 @@ async fn follow(
         }
         changes
     });
+    // One that cannot be removed holds up no other.
+    let mut failed = None;
     let released_before = Utc::now() - GRACE;
     for endpoint in &deleted {
         if endpoint.deleted_at.is_some_and(|at| at < released_before) {
-            bus.remove(&Lane::Endpoint(endpoint.id)).await?;
-            store.forget_endpoint(endpoint.id).await?;
-            tracing::info!(endpoint = %endpoint.id, "the lane of a deleted endpoint was removed");
+            match forget(store, bus, endpoint.id).await {
+                Ok(()) => {
+                    tracing::info!(endpoint = %endpoint.id, "the lane of a deleted endpoint was removed");
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
     }
     let known: HashSet<EndpointId> = live
@@ -95,5 +100,10 @@ async fn follow(
         bus.remove(&Lane::Endpoint(*gone)).await?;
     }
     *listed = known;
-    Ok(())
+    failed.map_or(Ok(()), Err)
+}
+
+async fn forget(store: &Store, bus: &dyn Bus, id: EndpointId) -> Result<(), FollowError> {
+    bus.remove(&Lane::Endpoint(id)).await?;
+    Ok(store.forget_endpoint(id).await?)
 }

@@ -139,6 +139,7 @@ impl Attendant for WebhooksAttendant {
             endpoint.events.clone(),
             state,
         ));
+        tracked.set_disabled(endpoint.disabled_at.is_some());
         self.registry.add(&tracked);
         let equipment = Equipment {
             store: self.store.clone(),

@@ -66,15 +66,18 @@ impl Refill<'_> {
     async fn once(&self) -> Result<(), RefillError> {
         let (id, tracked) = (self.tracked.id, self.tracked);
         let state = self.store.endpoint_state(id).await?;
-        let is_disabled = self.store.endpoint_of_lane(id).await?;
-        if is_disabled.is_some_and(|endpoint| endpoint.disabled_at.is_some()) {
+        let endpoint = self.store.endpoint_of_lane(id).await?;
+        if endpoint.is_some_and(|endpoint| endpoint.disabled_at.is_some()) {
             return Ok(());
         }
         let Some((from, reason)) = state.resend else {
+            tracked.set_disabled(false);
             tracked.progress().found();
             return Ok(());
         };
+        // In this order: nothing is sent or left out from here on until it is known what is missing.
         tracked.progress().look();
+        tracked.set_disabled(false);
         self.wait_for_positions().await?;
         let sent = self.fill(&state, from, reason).await?;
         tracked.progress().found();

@@ -37,6 +37,8 @@ pub struct Tracked {
     progress: Mutex<Progress>,
     health: Mutex<EndpointHealth>,
     health_changed: AtomicBool,
+    /// Nothing is sent to it. Only its owner disables it; whoever sends its events again sees that it is enabled.
+    disabled: AtomicBool,
     /// Events are to be sent again.
     pub resend: Notify,
 }
@@ -56,6 +58,7 @@ impl Tracked {
             progress: Mutex::new(Progress::new(state.position, state.unsettled)),
             health: Mutex::new(state.health),
             health_changed: AtomicBool::new(false),
+            disabled: AtomicBool::new(false),
             resend: Notify::new(),
         };
         if state.resend.is_some() {
@@ -67,6 +70,14 @@ impl Tracked {
 
     pub fn progress(&self) -> MutexGuard<'_, Progress> {
         lock(&self.progress)
+    }
+
+    pub fn is_disabled(&self) -> bool {
+        self.disabled.load(Ordering::SeqCst)
+    }
+
+    pub fn set_disabled(&self, disabled: bool) {
+        self.disabled.store(disabled, Ordering::SeqCst);
     }
 
     /// Which events the endpoint wants.

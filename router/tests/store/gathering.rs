@@ -321,6 +321,44 @@ pub fn a_conversation_that_is_held_holds_up_no_other_lane(world: &World) -> Ran<
     })
 }
 
+/// Within its lane as well: the others of the batch are taken in, in order, and only that contact waits.
+pub fn a_conversation_that_is_held_holds_up_no_other_contact(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        if world.kind == Kind::Sqlite {
+            return Ok(());
+        }
+        world.take_in(vec![message("held", "before")?]).await?;
+        let row = hold_a_conversation(world, "held").await?;
+        let batch = || -> Result<Vec<Envelope>> {
+            let mut batch = Vec::new();
+            for n in 0..20 {
+                for contact in ["held", "ada", "bob"] {
+                    batch.push(message(contact, &format!("{contact}-{n:02}"))?);
+                }
+            }
+            Ok(batch)
+        };
+        let begun = Instant::now();
+        let outcomes = world.hand(batch()?).await?;
+        assert!(
+            begun.elapsed() < Duration::from_secs(9),
+            "{:?}",
+            begun.elapsed()
+        );
+        assert!(matches!(outcomes[0], Outcome::Pause { .. }), "{outcomes:?}");
+        let of = "SELECT COUNT(*) FROM messages m JOIN contacts c ON c.id = m.contact_id";
+        assert_eq!(world.number(of).await?, 1 + 40);
+        row.commit().await?;
+        world.take_in(batch()?).await?;
+        assert_eq!(world.number(of).await?, 1 + 60);
+        let disorder = "SELECT COUNT(*) FROM messages a JOIN messages b \
+             ON a.conversation_id = b.conversation_id AND a.seq < b.seq \
+             AND a.provider_id > b.provider_id AND a.provider_id <> 'before'";
+        assert_eq!(world.number(disorder).await?, 0);
+        Ok(())
+    })
+}
+
 /// What a lane has to suffer alone it suffers alone from then on, until it succeeds.
 pub fn a_lane_in_trouble_stays_apart(world: &World) -> Ran<'_> {
     Box::pin(async {

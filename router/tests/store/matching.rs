@@ -5,10 +5,10 @@ use std::{num::NonZeroU32, pin::Pin};
 use anyhow::{Context, Result, ensure};
 use chrono::{TimeDelta, Utc};
 use tokio::task::JoinSet;
-use tributary_bus::message::ConversationState;
+use tributary_bus::{MessageId, message::ConversationState};
 use tributary_router::store::{Agent, Availability, NewAgent, StoreError};
 
-use crate::support::{World, acme, field, message, rival};
+use crate::support::{Kind, World, acme, envelope, field, message, received, rival};
 
 type Ran<'w> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'w>>;
 
@@ -188,6 +188,60 @@ pub fn the_sweep_finds_who_waits_in_vain(world: &World) -> Ran<'_> {
         beside.end().await?;
         assert!(world.store.organizations_to_match().await?.is_empty());
         other.close().await;
+        Ok(())
+    })
+}
+
+/// One organization whose conversations cannot be written must not keep the sweep from the others.
+pub fn an_organization_that_fails_holds_up_no_other(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        agent(world, 5).await?;
+        world
+            .store
+            .create_agent(NewAgent {
+                organization: rival(),
+                name: "Rob".to_owned(),
+                availability: Availability::Available,
+                capacity: NonZeroU32::new(5).context("capacity")?,
+            })
+            .await?;
+        world.take_in(vec![message("ada", "ada")?]).await?;
+        let mut of_rival = received("zoe", "zoe");
+        of_rival.origin.channel_id = "rival-bot".into();
+        of_rival.message_id = MessageId::derived(&of_rival.origin.channel_id, "zoe");
+        let mut of_rival = envelope(of_rival.message_id.into(), &of_rival)?;
+        of_rival.orgid = rival();
+        world.take_in(vec![of_rival]).await?;
+        assert_eq!(
+            world.store.organizations_to_match().await?,
+            [acme(), rival()]
+        );
+        world
+            .execute(match world.kind {
+                Kind::Postgres => "CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN \
+                     RAISE EXCEPTION 'refused'; END $$ LANGUAGE plpgsql; \
+                     CREATE TRIGGER refuse BEFORE UPDATE ON conversations FOR EACH ROW \
+                     WHEN (NEW.organization = 'acme') EXECUTE FUNCTION refuse()"
+                    .to_owned(),
+                Kind::Sqlite => "CREATE TRIGGER refuse BEFORE UPDATE ON conversations \
+                     WHEN NEW.organization = 'acme' BEGIN SELECT RAISE(ABORT, 'refused'); END"
+                    .to_owned(),
+            })
+            .await?;
+        // Another process, which was not told.
+        let other = tributary_router::store::Store::open(&world.settings).await?;
+        let beside = world.alongside(world.router(&other), 0);
+        world
+            .eventually("zoe is assigned", || async {
+                Ok(world.conversation_of("zoe").await?.state == ConversationState::Assigned)
+            })
+            .await?;
+        beside.end().await?;
+        other.close().await;
+        assert_eq!(
+            world.conversation_of("ada").await?.state,
+            ConversationState::Waiting
+        );
         Ok(())
     })
 }

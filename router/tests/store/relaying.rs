@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use tokio::task::JoinSet;
 use tributary_bus::{
-    Bus, EndpointId, Envelope, EventFilter, Group, Lane, LaneSpec,
+    Bus, EndpointId, Envelope, EventFilter, EventId, Group, Lane, LaneSpec, Notice,
     message::{DeliverySend, Status},
 };
 use tributary_router::{
@@ -20,7 +20,9 @@ use tributary_router::{
 
 use crate::{
     receiving::reply,
-    support::{Beside, FaultyBus, Kind, PATIENCE, World, acme, brief, message, work},
+    support::{
+        Beside, FaultyBus, Kind, PATIENCE, World, acme, brief, envelope, message, status, work,
+    },
 };
 
 type Ran<'w> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'w>>;
@@ -349,6 +351,49 @@ pub fn a_lane_that_fails_holds_up_nobody_else(world: &World) -> Ran<'_> {
         let places = places?;
         assert_eq!(places.len(), 12);
         assert!(places.is_sorted(), "{places:?}");
+        Ok(())
+    })
+}
+
+/// A connector found its lane missing, and tells it.
+pub fn what_a_renewed_delivery_lane_held_is_emitted_again(world: &World) -> Ran<'_> {
+    Box::pin(async {
+        world.take_in(vec![message("ada", "1")?]).await?;
+        let conversation = world.conversation_of("ada").await?;
+        for n in 0..4 {
+            let sent = world
+                .store
+                .send_message(reply(conversation.id, &n.to_string()))
+                .await?;
+            if n == 0 {
+                let report = status("ada", sent.id, Status::Sent);
+                world
+                    .take_in(vec![envelope(EventId::generate(), &report)?])
+                    .await?;
+            }
+        }
+        let relays = relays(world);
+        outbox_empties(world).await?;
+        world.bus.remove(&deliveries()).await?;
+        world
+            .eventually("they are in the lane again", || async {
+                let notice = Notice {
+                    topic: "delivery.redeclared".to_owned(),
+                    body: deliveries().to_string().into(),
+                };
+                world.bus.announce(notice).await?;
+                Ok(world.bus.depth(&deliveries()).await? >= 3)
+            })
+            .await?;
+        end(relays).await?;
+        let emitted = content(world, &deliveries()).await?;
+        let places: Result<Vec<i64>> = emitted
+            .iter()
+            .map(|e| Ok(e.payload::<DeliverySend>()?.seq))
+            .collect();
+        let places: Vec<i64> = places?.into_iter().take(3).collect();
+        assert!(places.is_sorted() && places[0] > 0, "{places:?}");
+        assert!(emitted.len() >= 3, "the one that was sent is left out");
         Ok(())
     })
 }
