@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn pauses_of_the_lane_excuse_what_waited_through_them() {
-        let ago = |seconds| Utc::now() - TimeDelta::seconds(seconds);
+        let now = Utc::now();
+        let ago = |seconds| now - TimeDelta::seconds(seconds);
         let asked = Asked {
             pauses: [(ago(100), ago(40))].into(),
         };
