@@ -206,7 +206,10 @@ impl DeliveryHandler {
             reply_to: None,
             idempotency_key: key,
             deadline: self.send_deadline,
-            media: Punctual::new(&self.account.media.access, self.send_deadline),
+            media: Arc::new(Punctual::new(
+                &self.account.media.access,
+                self.send_deadline,
+            )),
             log: self.log.of(&self.account, message_id),
         }
     }

@@ -24,12 +24,12 @@ pub(crate) struct Punctual {
 
 impl Punctual {
     /// For a call that begins now and may take this long.
-    pub(crate) fn new(access: &Arc<dyn MediaAccess>, call: Duration) -> Arc<dyn MediaAccess> {
-        Arc::new(Self {
+    pub(crate) fn new(access: &Arc<dyn MediaAccess>, call: Duration) -> Self {
+        Self {
             access: Arc::clone(access),
             opened: call * 2 / 3,
             until: Instant::now() + call * 9 / 10,
-        })
+        }
     }
 }
 
@@ -57,6 +57,10 @@ impl MediaAccess for Punctual {
             body: body.boxed(),
             ..stream
         })
+    }
+
+    async fn describe(&self, media: &Media) -> Result<Media, FetchError> {
+        self.access.describe(media).await
     }
 
     fn link(&self, media: &Media) -> Option<Url> {

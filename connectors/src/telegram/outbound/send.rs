@@ -20,7 +20,7 @@ use super::{
     plan::{Attachment, Slot, to_request},
     rejected,
 };
-use crate::{FetchError, Part, Receipt, SendContext, SendError};
+use crate::{FetchError, MediaStream, Part, Receipt, SendContext, SendError};
 
 /// Calls for one part, at most: Telegram may ask to leave something out, to use another chat id, to upload anew.
 const CALLS: usize = 4;
@@ -215,16 +215,7 @@ impl Sender<'_> {
             return Ok(self.plain(method, &fields).await);
         }
         let limit = self.limits.of(attachment.kind);
-        let opening = self.context.media.open(&attachment.media);
-        // Nothing has left yet: a slow host of media is no doubt about a message.
-        let opened = timeout(self.left().saturating_sub(CALL_RESERVE), opening).await;
-        let opened = opened.unwrap_or_else(|_| {
-            Err(FetchError::Unavailable {
-                retry_after: None,
-                reason: "it was not opened in time".to_owned(),
-            })
-        });
-        let stream = match opened {
+        let stream = match self.open(&attachment.media).await {
             Ok(stream) => stream,
             // Perhaps Telegram can fetch what we cannot.
             Err(FetchError::Gone { reason }) => {
@@ -266,6 +257,18 @@ impl Sender<'_> {
             self.context.media.remember(media, kind, &handle).await;
         }
         Ok(Ok(result))
+    }
+
+    /// Nothing has left yet: a slow host of media is no doubt about a message.
+    async fn open(&self, media: &Media) -> Result<MediaStream, FetchError> {
+        let within = self.left().saturating_sub(CALL_RESERVE);
+        let opened = timeout(within, self.context.media.open(media)).await;
+        opened.unwrap_or_else(|_| {
+            Err(FetchError::Unavailable {
+                retry_after: None,
+                reason: "it was not opened in time".to_owned(),
+            })
+        })
     }
 
     pub(super) async fn plain(&self, method: &str, fields: &Object) -> Result<Value, CallError> {

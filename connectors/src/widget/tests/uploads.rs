@@ -269,7 +269,10 @@ async fn too_large_and_too_many_are_refused() {
             taken += u32::from(stage.upload(&other.token(), PICTURE).await.0 == 200);
         }
     }
-    assert_eq!(taken, 27, "ten visitors' worth for one address, three of them before");
+    assert_eq!(
+        taken, 27,
+        "ten visitors' worth for one address, three of them before"
+    );
 }
 
 #[tokio::test]
