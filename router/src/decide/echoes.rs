@@ -152,6 +152,7 @@ impl Decision<'_> {
             let mut message = entry.value.clone();
             message.view.reply_to = Some(answered.view.id);
             if message.view.direction == Direction::Inbound {
+                self.name_choice(&mut message);
                 self.take_answer(&mut message);
             }
             let (shown, conversation) = (message.shown(), message.view.conversation_id);

@@ -218,7 +218,7 @@ fn an_answer_that_comes_first_finds_what_it_answers() {
 fn a_choice_that_comes_first_answers_the_question() {
     let pressed = Content::ChoiceReply(ChoiceReply {
         id: "c".to_owned(),
-        title: Some("Coffee".to_owned()),
+        title: None,
         extra: Map::new(),
     });
     for content in [pressed, Content::text("Coffee")] {
@@ -241,6 +241,8 @@ fn a_choice_that_comes_first_answers_the_question() {
             ["9 message.status_changed", "10 message.updated"]
         );
         assert_eq!(data(&changes, 1, "/message/content/id"), json!("c"));
+        let title = data(&changes, 1, "/message/content/title");
+        assert_eq!(title, json!("Coffee"));
         assert_eq!(data(&changes, 1, "/message/reply_to"), json!(ours.view.id));
         assert_eq!(conversation_of_ada(&mut snapshot).question, None);
     }
