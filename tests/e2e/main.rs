@@ -12,7 +12,6 @@ mod fleet;
 mod full_disk;
 mod kit;
 mod lanes;
-mod lost;
 mod media;
 mod operator;
 mod way;
