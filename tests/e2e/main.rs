@@ -12,6 +12,7 @@ mod fleet;
 mod full_disk;
 mod kit;
 mod lanes;
+mod lost;
 mod media;
 mod operator;
 mod way;
