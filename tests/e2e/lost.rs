@@ -153,7 +153,8 @@ async fn a_read_only_database_is_not_ready_and_floods_no_log() {
     // What people write meanwhile is kept on the bus, and tried again and again.
     for n in 0..5 {
         let text = format!("meanwhile {n}");
-        drop(tokio::time::timeout(Duration::from_millis(500), visitor.say(&text)).await);
+        let said = visitor.say(&text);
+        drop(tokio::time::timeout(Duration::from_millis(500), said).await);
     }
     let warnings = || {
         let output = demo.program.output();
