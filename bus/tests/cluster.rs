@@ -39,7 +39,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn away() -> Duration {
     match std::env::var("CLUSTER").as_deref() {
         Ok("full") => Duration::from_secs(60),
-        _ => Duration::from_secs(15),
+        _ => Duration::from_secs(8),
     }
 }
 
@@ -311,7 +311,9 @@ impl Scene {
         eventually("all is done", async || {
             let done = stage.handler.done();
             done.len() == usize::from(LANES)
-                && done.values().all(|done| first_times(done).len() == all.len())
+                && done
+                    .values()
+                    .all(|done| first_times(done).len() == all.len())
         })
         .await;
         for (key, done) in stage.handler.done() {
@@ -357,7 +359,8 @@ async fn nodes_restart_in_turn_and_one_hangs() -> Result<(), Failure> {
     }
     // Longer than the time after which the nodes give up on each other.
     stage.cluster.node("freeze", 0).await?;
-    stage.all_move_for("node 0 hangs", away()).await;
+    let hang = away().max(Duration::from_secs(15));
+    stage.all_move_for("node 0 hangs", hang).await;
     stage.cluster.node("thaw", 0).await?;
     stage.until_all_move("node 0 is awake").await;
     scene.end().await
