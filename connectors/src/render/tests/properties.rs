@@ -10,9 +10,7 @@ use crate::{Capabilities, TextLimit, render};
 
 /// Without blank space.
 fn bare(text: &str) -> String {
-    text.chars()
-        .filter(|c| !is_blank(c.encode_utf8(&mut [0; 4])))
-        .collect()
+    text.split_whitespace().collect()
 }
 
 fn is_blank(text: &str) -> bool {
