@@ -66,7 +66,7 @@ fn in_a_line(example: Value) -> Result<Example> {
     ];
     let named = known.iter().find(|(field, _)| example.get(field).is_some());
     let (_, schema) = named.with_context(|| format!("of which schema is {example}?"))?;
-    Ok((example, schema))
+    Ok((example, *schema))
 }
 
 fn faults(schema: Value, example: &Value) -> Result<Vec<String>> {
