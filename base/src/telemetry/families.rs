@@ -44,7 +44,7 @@ pub const FAMILIES: &[Family] = &[
         "Requests of the API, by method, route and status",
     ),
     gauge(
-        "tributary_channel_health",
+        "tributary_channel_reported",
         "1 for the state that a channel account reported last",
     ),
     counter(
@@ -52,8 +52,16 @@ pub const FAMILIES: &[Family] = &[
         "Provider calls that are missing in the channel log",
     ),
     gauge(
-        "tributary_channel_state",
+        "tributary_channel_observed",
         "1 for the state of a channel account whose lane this process owns",
+    ),
+    counter(
+        "tributary_endpoints_disabled_total",
+        "Endpoints that were disabled, since they were gone for an hour",
+    ),
+    counter(
+        "tributary_webhook_resent_total",
+        "Events that were read from the store to be sent again",
     ),
     counter(
         "tributary_early_changes_given_up_total",

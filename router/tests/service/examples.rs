@@ -58,17 +58,15 @@ fn in_a_block(example: Value) -> Result<Example> {
 }
 
 fn in_a_line(example: Value) -> Result<Example> {
-    let schema = match (
-        example.get("type"),
-        example.get("reactions"),
-        example.get("state"),
-    ) {
-        (Some(_), ..) => "Content",
-        (_, Some(_), _) => "SetReactions",
-        (.., Some(_)) => "Media",
-        _ => anyhow::bail!("of which schema is {example}?"),
-    };
-    Ok((example, schema))
+    let known = [
+        ("type", "Content"),
+        ("reactions", "SetReactions"),
+        ("state", "Media"),
+        ("agent_id", "AssignConversation"),
+    ];
+    let named = known.iter().find(|(field, _)| example.get(field).is_some());
+    let (_, schema) = named.with_context(|| format!("of which schema is {example}?"))?;
+    Ok((example, *schema))
 }
 
 fn faults(schema: Value, example: &Value) -> Result<Vec<String>> {
