@@ -251,7 +251,7 @@ pub fn an_older_question_does_not_displace_a_later_one(world: &World) -> Ran<'_>
             let mut new = reply(conversation, "");
             new.content = Content::Choices(Choices {
                 text: "This one?".into(),
-                options: vec![Choice::reply(&drink.to_lowercase(), drink)],
+                options: vec![Choice::reply(drink.to_lowercase(), drink)],
                 style: ChoiceStyle::QuickReplies,
                 ..Choices::default()
             });

@@ -398,7 +398,7 @@ pub fn the_chores_release_the_conversations_of_absent_agents(world: &World) -> R
             .await?;
         let mut settings = world.settings.clone();
         settings.router.release_absent_after = std::time::Duration::from_millis(1);
-        let bus: std::sync::Arc<dyn tributary_bus::Bus> = world.bus.clone();
+        let bus = std::sync::Arc::<tributary_bus::EmbeddedBus>::clone(&world.bus);
         let router = tributary_router::RouterAttendant::new(store.clone(), bus, &settings);
         let beside = world.alongside(router, 0);
         world
