@@ -1,7 +1,6 @@
 //! Only a message that ends its workers becomes a dead letter for it, whatever else happens to workers, connections and
 //! lanes. On both buses; needs `TEST_AMQP_URL`.
 
-#[allow(dead_code, reason = "each test binary uses its part")]
 mod kit;
 #[allow(dead_code, reason = "written for the contract tests")]
 mod support;

@@ -90,6 +90,12 @@ pub(super) async fn apply(
     insert_messages(db, &rows).await?;
     insert_copies(db, &copies).await?;
     settle(db, &settled).await?;
+    note_handed_out(db, ops).await?;
+    Ok(answers)
+}
+
+/// What is handed out, returned and recorded about attempts.
+async fn note_handed_out(db: &mut SqliteConnection, ops: &[&Op]) -> Result<(), Failure> {
     for op in ops {
         match op {
             Op::Return { lane_id, ids } => take_back(db, *lane_id, ids).await?,
@@ -128,7 +134,7 @@ pub(super) async fn apply(
             | Op::Stop => {}
         }
     }
-    Ok(answers)
+    Ok(())
 }
 
 /// Finds the lanes of a message. Answers the one it names when that does not exist.

@@ -87,7 +87,7 @@ async fn work_off(world: &World, lane: Lane, count: u64) -> Test {
     }
     let notes = Arc::new(Notes::default());
     let done = CancellationToken::new();
-    let handler: Arc<dyn Handler> = notes.clone();
+    let handler: Arc<dyn Handler> = Arc::<Notes>::clone(&notes);
     let task = tokio::spawn({
         let (bus, lane, done) = (Arc::clone(&process.bus), lane.clone(), done.clone());
         async move { run(&bus, &lane, handler, done).await }

@@ -435,10 +435,10 @@ proptest! {
         let mut now = Duration::ZERO;
         let mut calls = 0;
         while now < Duration::from_secs(3600) {
-            for who in 0..recipients {
+            for (who, fate) in fates.iter().enumerate() {
                 if let Ok(ticket) = circuit.try_admit(&address(who), begun + now) {
                     calls += 1;
-                    ticket.end_at(&address(who), fates[who].end, "down", begun + now);
+                    ticket.end_at(&address(who), fate.end, "down", begun + now);
                 }
             }
             now += Duration::from_millis(500);

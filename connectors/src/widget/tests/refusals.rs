@@ -1,6 +1,6 @@
 //! What is refused: with which words it ends, and under which number it is counted.
 
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -123,6 +123,10 @@ async fn each_has_a_number_of_its_own() {
         newcomer.hello(json!({})).await;
         newcomer.next().await;
     }
+    each_is_counted_once(&numbers).await;
+}
+
+async fn each_is_counted_once(numbers: &PrometheusHandle) {
     for (way, reason) in [
         ("socket", "origin"),
         ("http", "no_such_path"),
