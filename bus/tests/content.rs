@@ -223,9 +223,16 @@ fn a_view_reads_back() {
         "author": { "kind": "account" }, "content": { "type": "text", "text": "Hi" }, "status": "sent",
         "uncertain": false, "failure": null,
         "degraded": [{ "code": "text_split", "detail": "2 parts" }], "reply_to": null,
-        "context": { "group": "g", "x_later": 1 }, "reactions": ["👍"],
+        "context": { "group": "g", "x_later": 1 }, "reactions": ["👍"], "our_reactions": ["🎉"],
         "edited_at": null, "deleted_at": null, "seq": 4, "created_at": "2026-01-02T03:04:05Z",
     });
     let read: MessageView = serde_json::from_value(view.clone()).expect("fits");
     assert_eq!(serde_json::to_value(&read).expect("JSON"), view);
+    // As an earlier version wrote it.
+    let mut earlier = view;
+    if let Some(fields) = earlier.as_object_mut() {
+        fields.remove("our_reactions");
+    }
+    let read: MessageView = serde_json::from_value(earlier).expect("fits");
+    assert_eq!(read.our_reactions, [""; 0]);
 }

@@ -28,6 +28,16 @@ struct Seat {
     queue: ShortString,
     /// The member does not count there any more: the queue was deleted or its node died, or the others meet elsewhere.
     gone: CancellationToken,
+    /// Cancelled with it.
+    over: CancellationToken,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.over.cancel();
+        // As in the module `session`: the close is queued by its first poll, behind a request that may still be answered.
+        drop(self.channel.close(200, "OK".into()).now_or_never());
+    }
 }
 
 pub(super) struct AmqpMembership {
@@ -179,31 +189,28 @@ async fn sit(lines: &Lines, group: &Group) -> Result<Seat, BusError> {
     let link = lines.consuming()?;
     let (queue, _) = meeting_place(&link, lines.names(), group).await?;
     let channel = link.channel().await?;
-    let consumer = channel.basic_consume(
-        queue.clone(),
+    // From here on it ends with the seat, also where this is broken off: it must not count twice.
+    let seat = Seat {
+        link,
+        channel,
+        queue,
+        gone: CancellationToken::new(),
+        over: CancellationToken::new(),
+    };
+    let consumer = seat.channel.basic_consume(
+        seat.queue.clone(),
         ShortString::default(),
         BasicConsumeOptions::default(),
         FieldTable::default(),
     );
-    let mut consumer = match link.ask(consumer).await {
-        Ok(consumer) => consumer,
-        Err(error) => {
-            // Behind a request that may still be answered: it must not count twice.
-            drop(channel.close(200, "OK".into()).now_or_never());
-            return Err(error);
-        }
-    };
-    let gone = CancellationToken::new();
-    let watched = gone.clone().drop_guard();
+    let mut consumer = seat.link.ask(consumer).await?;
+    let watched = seat.gone.clone().drop_guard();
+    let over = seat.over.clone();
     // Nothing is ever published there: it ends when the consumer does.
     tokio::spawn(async move {
-        while let Some(Ok(_)) = consumer.next().await {}
+        let ended = async { while let Some(Ok(_)) = consumer.next().await {} };
+        over.run_until_cancelled(ended).await;
         drop(watched);
     });
-    Ok(Seat {
-        link,
-        channel,
-        queue,
-        gone,
-    })
+    Ok(seat)
 }

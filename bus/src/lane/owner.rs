@@ -87,8 +87,8 @@ impl Owner {
             }
             LaneEnd::Lost => {
                 drop(claim);
-                // The bus has said why.
-                tracing::debug!(%lane, "work on a lane that was lost has ended");
+                // The bus says why, at debug.
+                tracing::warn!(%lane, "lane lost");
                 Ended::Lost
             }
         }

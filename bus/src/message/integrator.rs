@@ -116,6 +116,7 @@ pub struct MessageView {
     /// The contact's reactions on it.
     pub reactions: Vec<String>,
     /// Our reactions on it.
+    #[serde(default)]
     pub our_reactions: Vec<String>,
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted_at: Option<DateTime<Utc>>,

@@ -137,7 +137,7 @@ fn to_integrators() -> Vec<Envelope> {
         ConversationCreated: about(json!({"contact": contact()})),
         ConversationQueued: about(json!({})),
         ConversationAssigned: about(json!({"agent_id": ID, "by": "round_robin"})),
-        ConversationStatusChanged: about(json!({"previous": "closed"})),
+        ConversationStatusChanged: about(json!({"previous": "closed", "reason": "requested"})),
         ConversationUpdated: about(json!({})),
         ConversationSlaBreached: about(json!({"target": "first_response"})),
         MessageCreated: with(message(), json!({"contact": contact()})),

@@ -3,11 +3,16 @@
 //! What ails the account is told in words of our own: theirs may quote the message, and a health reason goes into logs
 //! and events. Their words are in the channel log, and in the failure of the one message that they are about.
 
+use std::time::Duration;
+
 use super::{
     client::{Answered, Outcome},
     inbound::reason,
 };
 use crate::{Scope, SendError};
+
+/// A system that wants to be asked again at once is not asked as fast as it answers.
+const SHORTEST_WAIT: Duration = Duration::from_millis(300);
 
 /// Why a delivery was not taken; `None`: it was.
 pub(super) fn classify(outcome: &Outcome) -> Option<SendError> {
@@ -57,7 +62,7 @@ fn refused(answered: &Answered) -> Option<SendError> {
         // Redirects are not followed; 404 and 405: not the right address; 410: gone on purpose.
         100..=199 | 300..=399 | 401 | 403 | 410 => SendError::Misconfigured { reason: ours },
         429 => SendError::RateLimited {
-            retry_after: answered.retry_after,
+            retry_after: answered.retry_after.map(|wait| wait.max(SHORTEST_WAIT)),
             scope: match about {
                 Some("recipient") => Scope::Recipient,
                 Some(_) | None => Scope::Account,
@@ -90,7 +95,7 @@ fn refused(answered: &Answered) -> Option<SendError> {
 fn unavailable(answered: &Answered, reason: String) -> SendError {
     match answered.retry_after {
         Some(wait) => SendError::RateLimited {
-            retry_after: Some(wait),
+            retry_after: Some(wait.max(SHORTEST_WAIT)),
             scope: Scope::Account,
         },
         None => SendError::Unavailable { reason },
@@ -99,8 +104,6 @@ fn unavailable(answered: &Answered, reason: String) -> SendError {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use http::StatusCode;
 
     use super::*;

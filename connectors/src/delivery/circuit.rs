@@ -275,6 +275,11 @@ impl Circuit {
         self.state().phase == Phase::Closed
     }
 
+    /// Whether nothing but tries goes through.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state().phase, Phase::Open { .. })
+    }
+
     /// How the account is served.
     pub(super) fn condition(&self, now: Instant) -> Condition {
         let state = self.state();

@@ -74,7 +74,7 @@ impl DeliveryHandler {
             return Ok(());
         }
         let to = &delivery.to;
-        if !self.circuit.is_closed() {
+        if self.circuit.is_open() {
             return Err(defer(
                 None,
                 "the provider does not serve the account".to_owned(),

@@ -130,6 +130,8 @@ struct PartRow {
     failure: Option<String>,
     reason: Option<String>,
     at: Option<DateTime<Utc>>,
+    /// It was taken back.
+    gone: bool,
 }
 
 /// A message and all its parts that the ledger knows.
@@ -141,7 +143,7 @@ pub(super) struct MessageParts {
 }
 
 const PARTS: &str = "SELECT l.message_id, l.parts, l.recipient, l.state, l.provider_id, r.status, r.failure, r.reason, \
-     r.at FROM ledger l LEFT JOIN receipts r ON r.organization = l.organization AND r.channel_id = l.channel_id \
+     r.at, l.gone FROM ledger l LEFT JOIN receipts r ON r.organization = l.organization AND r.channel_id = l.channel_id \
      AND r.provider_id = l.provider_id WHERE l.organization = ";
 
 /// The messages to which these ids of one channel belong.
@@ -203,7 +205,12 @@ fn gather(rows: Vec<PartRow>) -> Vec<MessageParts> {
         found.push(MessageParts {
             message_id: first.message_id,
             to,
-            parts: group.iter().map(PartRow::part).collect(),
+            // What was taken back gets no more receipts, and nobody waits for them.
+            parts: group
+                .iter()
+                .filter(|row| !row.gone)
+                .map(PartRow::part)
+                .collect(),
         });
     }
     found

@@ -286,7 +286,8 @@ pub(super) async fn finish(
              at = excluded.at, doubtful = excluded.doubtful AND (ledger.doubtful \
              OR ledger.worker <> excluded.worker OR ledger.attempt <> excluded.attempt) \
              WHERE (excluded.state = 'sent' AND ledger.state <> 'sent') \
-             OR (ledger.worker = excluded.worker AND ledger.attempt = excluded.attempt) \
+             OR (ledger.worker = excluded.worker AND ledger.attempt = excluded.attempt \
+             AND (ledger.state <> 'sent' OR excluded.state = 'sent')) \
              RETURNING organization, message_id, part, doubtful",
         );
         insert.build_query_as().persistent(false).fetch_all(db).await

@@ -206,5 +206,4 @@ fn merge(message: &mut Message, echo: Message) {
     if !view.our_reactions.is_empty() {
         message.view.our_reactions = view.our_reactions;
     }
-    message.view.status = message.view.status.advance(view.status);
 }

@@ -104,7 +104,8 @@ impl Decision<'_> {
             | Inbound::Typing(_)
             | Inbound::Read(_) => Verdict::NoEffect,
         };
-        if verdict == Verdict::Taken {
+        // What changed nothing now could change something when it is taken again, after what came behind it.
+        if matches!(verdict, Verdict::Taken | Verdict::NoEffect) {
             self.snapshot.seen.insert(arrival.id);
             let seen = (arrival.id.0, arrival.organization.clone());
             self.changes.seen.push(seen);

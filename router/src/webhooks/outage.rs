@@ -13,6 +13,8 @@ use tributary_bus::EventId;
 
 use super::classify::{Away, Blame};
 
+/// An endpoint that wants to be asked again at once is not asked as fast as it answers.
+const SHORTEST_WAIT: Duration = Duration::from_millis(300);
 /// An event that failed this often is held back alone: the next one tells whether the endpoint is down.
 const SUSPECT_AFTER: u32 = 3;
 /// Events whose failures are remembered, at most.
@@ -103,7 +105,7 @@ impl Outage {
         }
         state.failures = state.failures.saturating_add(1);
         let wait = match away.after {
-            Some(asked) => asked.min(self.longest),
+            Some(asked) => asked.clamp(SHORTEST_WAIT.min(self.longest), self.longest),
             None => self.backoff.delay(state.failures),
         };
         state.failed_at = Some(now);

@@ -32,13 +32,26 @@ pub async fn fetch(url: &str) -> Option<(u16, String)> {
 pub async fn nothing_held(operations: &str) {
     let url = format!("{operations}/metrics");
     let held = ["tributary_lane_depth{", "tributary_lane_stranded{"];
-    eventually(&format!("nothing is held, says {url}"), || async {
-        let (status, text) = fetch(&url).await?;
-        let gauge = |line: &&str| held.iter().any(|name| line.starts_with(name));
-        let all_empty = text.lines().filter(gauge).all(|line| line.ends_with(" 0"));
-        (status == 200 && all_empty).then_some(())
-    })
-    .await;
+    let gauge = |line: &&str| held.iter().any(|name| line.starts_with(name));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = match fetch(&url).await {
+            Some((200, text)) => {
+                let of_lanes = text.lines().filter(gauge);
+                let open = of_lanes.filter(|line| !line.ends_with(" 0"));
+                open.map(str::to_owned).collect()
+            }
+            other => vec![format!("{other:?}")],
+        };
+        if found.is_empty() {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "not within {PATIENCE:?}: nothing is held, says {url}: {found:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Asks again until the answer is `Some`, pausing between; panics with `what` after [`PATIENCE`].

@@ -289,7 +289,14 @@ impl Sender<'_> {
         let unmended = |reason: &str| Err(rejected("400", reason));
         match class {
             Class::Failed(SendError::RateLimited { retry_after, scope }) => {
-                Err(self.memory.limit(&self.context.to, retry_after, scope))
+                // Telegram limits chats; a topic is a part of one.
+                let chat = Place::parse(&self.context.to).map(|place| Place {
+                    thread: None,
+                    direct: None,
+                    ..place
+                });
+                let chat = chat.map_or_else(|| self.context.to.clone(), |chat| chat.address());
+                Err(self.memory.limit(&chat, retry_after, scope))
             }
             Class::Failed(error) => Err(error),
             Class::Unchanged => Ok(Value::Null),
