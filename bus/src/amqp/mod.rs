@@ -21,7 +21,8 @@ mod topology;
 mod writer;
 
 use std::{
-    sync::Arc,
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -51,7 +52,7 @@ use writer::refused;
 
 use crate::{
     Bus, BusError, BusState, DeadId, DeadLetter, Destination, Found, Group, Lane, LaneSpec,
-    Membership, Moved, Notice, Publication, PublishError,
+    Membership, Moved, Notice, OrganizationId, Publication, PublishError,
 };
 
 /// Before every name in the broker.
@@ -79,6 +80,8 @@ struct Lines {
     plan: Arc<Plan>,
     publishing: watch::Receiver<Option<Arc<Generation>>>,
     consuming: watch::Receiver<Option<Arc<Link>>>,
+    /// Whose events flow into lanes that were declared here.
+    organizations: Mutex<HashMap<Lane, OrganizationId>>,
 }
 
 impl AmqpBus {
@@ -119,6 +122,7 @@ impl AmqpBus {
                 plan,
                 publishing,
                 consuming,
+                organizations: Mutex::default(),
             }),
             supervisors,
             _stop: stop.drop_guard(),
@@ -129,6 +133,11 @@ impl AmqpBus {
 impl Lines {
     fn names(&self) -> &Names {
         &self.plan.names
+    }
+
+    fn organizations(&self) -> MutexGuard<'_, HashMap<Lane, OrganizationId>> {
+        let organizations = self.organizations.lock();
+        organizations.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stop(&self) -> &CancellationToken {
@@ -248,7 +257,9 @@ impl Lines {
         loop {
             let result = match self.for_declarations() {
                 Ok(link) => {
-                    declare_lane(&link, self.names(), &spec.lane, spec.filter.as_ref()).await
+                    let (lane, filter) = (&spec.lane, spec.filter.as_ref());
+                    let former = self.organizations().get(lane).cloned();
+                    declare_lane(&link, self.names(), lane, filter, former.as_ref()).await
                 }
                 Err(away) => Err(away),
             };
@@ -262,6 +273,10 @@ impl Lines {
                 }
                 Ok(found) => {
                     self.note_declared(&spec.lane, found);
+                    if let Some(filter) = &spec.filter {
+                        let organization = filter.organization.clone();
+                        self.organizations().insert(spec.lane.clone(), organization);
+                    }
                     return Ok(found);
                 }
                 Err(error) => return Err(error),

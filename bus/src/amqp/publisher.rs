@@ -364,7 +364,7 @@ impl Generation {
             lanes.into_iter().filter(is_new).collect::<Vec<_>>()
         };
         for lane in missing {
-            if declare_lane(&self.link, names, lane, None).await? == Found::Now {
+            if declare_lane(&self.link, names, lane, None, None).await? == Found::Now {
                 // Nobody may listen.
                 drop(self.renewed.send(lane.clone()));
             }

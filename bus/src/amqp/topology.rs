@@ -138,12 +138,14 @@ pub(super) async fn declare_dead(link: &Link, names: &Names) -> Result<(), BusEr
         .map(drop)
 }
 
-/// Declares a lane with what flows into it.
+/// Declares a lane with what flows into it. `former` is the organization whose events did so far, where that is known: the
+/// broker does not tell bindings.
 pub(super) async fn declare_lane(
     link: &Link,
     names: &Names,
     lane: &Lane,
     filter: Option<&EventFilter>,
+    former: Option<&OrganizationId>,
 ) -> Result<Found, BusError> {
     let queue = names.lane(lane)?;
     let mut arguments = limitless();
@@ -161,7 +163,7 @@ pub(super) async fn declare_lane(
     if let Some(filter) = filter
         && found == Found::Before
     {
-        unbind_others(link, &channel, queue, names, filter).await?;
+        unbind_others(link, &channel, queue, names, filter, former).await?;
     }
     Ok(found)
 }
@@ -194,6 +196,7 @@ async fn unbind_others(
     queue: ShortString,
     names: &Names,
     filter: &EventFilter,
+    former: Option<&OrganizationId>,
 ) -> Result<(), BusError> {
     let nouns = EVENT_TYPES
         .iter()
@@ -205,11 +208,16 @@ async fn unbind_others(
         let (queue, exchange) = (queue.clone(), exchange.clone());
         channel.queue_unbind(queue, exchange, key, FieldTable::default())
     };
-    let keys: Result<Vec<ShortString>, BusError> = possible
+    let of_others = possible
         .iter()
         .filter(|pattern| !filter.patterns.contains(pattern))
-        .map(|pattern| binding_key(&filter.organization, pattern))
-        .collect();
+        .map(|pattern| binding_key(&filter.organization, pattern));
+    let former = former.filter(|former| **former != filter.organization);
+    let of_former = former.into_iter().flat_map(|former| {
+        let key = |pattern| binding_key(former, pattern);
+        possible.iter().map(move |pattern| key(pattern))
+    });
+    let keys: Result<Vec<ShortString>, BusError> = of_others.chain(of_former).collect();
     link.ask(try_join_all(keys?.into_iter().map(unbind)))
         .await
         .map(drop)
