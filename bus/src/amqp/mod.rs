@@ -316,6 +316,7 @@ impl Bus for AmqpBus {
 
     async fn remove(&self, lane: &Lane) -> Result<(), BusError> {
         let link = self.lines.for_declarations()?;
+        self.lines.organizations().remove(lane);
         if let Ok(generation) = self.lines.publishing() {
             generation.note_missing(lane);
         }
