@@ -14,6 +14,7 @@ mod held;
 mod intake;
 mod link;
 mod listen;
+mod made;
 mod membership;
 mod publisher;
 mod session;
@@ -44,6 +45,7 @@ use tributary_config::Secret;
 use board::Board;
 use connection::{Line, Plan, supervise};
 use link::{Dial, Link, if_there};
+use made::Made;
 use membership::AmqpMembership;
 use publisher::{Generation, Message, Pace};
 pub use topology::DELIVERY_LIMIT;
@@ -63,9 +65,6 @@ const DECLARE_ATTEMPTS: u32 = 4;
 
 /// How long to wait before a publication that the broker refused is repeated, at first.
 const REFUSED_WAIT: Duration = Duration::from_millis(50);
-
-/// Lanes made anew that wait for a slow listener; the oldest are dropped.
-const RENEWED: usize = 10_000;
 
 /// The bus on RabbitMQ (3.10 or newer).
 pub struct AmqpBus {
@@ -107,7 +106,7 @@ impl AmqpBus {
                 deadline: settings.publish_deadline,
             },
             board: Board::new(),
-            renewed: broadcast::Sender::new(RENEWED),
+            made: Arc::new(Made::new()),
             stop: stop.clone(),
         });
         let (publisher, publishing) = watch::channel(None);
@@ -242,13 +241,9 @@ impl Lines {
         }
     }
 
-    fn note_declared(&self, lane: &Lane, found: Found) {
+    fn note_declared(&self, lane: &Lane) {
         if let Ok(generation) = self.publishing() {
             generation.note_declared(lane.clone());
-        }
-        if found == Found::Now {
-            // Nobody may listen.
-            drop(self.plan.renewed.send(lane.clone()));
         }
     }
 
@@ -257,9 +252,9 @@ impl Lines {
         loop {
             let result = match self.for_declarations() {
                 Ok(link) => {
-                    let (lane, filter) = (&spec.lane, spec.filter.as_ref());
-                    let former = self.organizations().get(lane).cloned();
-                    declare_lane(&link, self.names(), lane, filter, former.as_ref()).await
+                    let former = self.organizations().get(&spec.lane).cloned();
+                    let made = &self.plan.made;
+                    declare_lane(&link, self.names(), spec, former.as_ref(), made).await
                 }
                 Err(away) => Err(away),
             };
@@ -272,12 +267,12 @@ impl Lines {
                     attempt += 1;
                 }
                 Ok(found) => {
-                    self.note_declared(&spec.lane, found);
+                    self.note_declared(&spec.lane);
                     if let Some(filter) = &spec.filter {
                         let organization = filter.organization.clone();
                         self.organizations().insert(spec.lane.clone(), organization);
                     }
-                    return Ok(found);
+                    return Ok(self.plan.made.answer(&spec.lane, found));
                 }
                 Err(error) => return Err(error),
             }
@@ -299,7 +294,7 @@ impl Bus for AmqpBus {
     }
 
     fn redeclared(&self) -> BoxStream<'static, Lane> {
-        let renewed = self.lines.plan.renewed.subscribe();
+        let renewed = self.lines.plan.made.listen();
         let next = |mut renewed: broadcast::Receiver<Lane>| async move {
             loop {
                 match renewed.recv().await {
@@ -326,6 +321,7 @@ impl Bus for AmqpBus {
             link.ask(channel.queue_delete(queue, QueueDeleteOptions::default()))
                 .await?;
         }
+        self.lines.plan.made.forget(lane);
         Ok(())
     }
 
