@@ -60,6 +60,7 @@ contract! {
     events:
         events_reach_the_lanes_that_want_them,
         a_later_filter_replaces_the_earlier,
+        a_filter_of_another_organization_replaces_the_earlier,
         notices_reach_every_listener,
         a_watcher_sees_everything;
     lanes:

@@ -26,8 +26,8 @@ use support::{
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tributary_bus::{
-    Attendant, Bus, Destination, EndpointId, EventFilter, Group, Handler, Lane, LaneSpec,
-    OrganizationId, Publication, Workers,
+    Attendant, Bus, BusError, Destination, EndpointId, EventFilter, Found, Group, Handler, Lane,
+    LaneSpec, OrganizationId, Publication, Workers,
 };
 
 struct Crew {
@@ -146,6 +146,25 @@ async fn a_lost_endpoint_queue_is_declared_again_with_its_filter() {
     worker.end().await;
     other.bus.remove(&lane).await.expect("removed");
     other.bus.close().await;
+}
+
+/// The broker says only once that a queue was missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_made_anew_is_told_although_the_rest_of_its_declaration_failed() {
+    let world = World::amqp().await.expect("a broker");
+    let process = world.process().await.expect("a process");
+    let lane = Lane::Endpoint(EndpointId::generate());
+    let good = listening(&lane);
+    let mut bad = good.clone();
+    let filter = bad.filter.as_mut().expect("a filter");
+    // The queue is made, and then a binding key is too long.
+    filter.organization = OrganizationId::from("x".repeat(300).as_str());
+    let refused = process.bus.ensure(&bad).await;
+    assert!(matches!(refused, Err(BusError::Refused(_))), "{refused:?}");
+    assert_eq!(process.bus.ensure(&good).await.ok(), Some(Found::Now));
+    assert_eq!(process.bus.ensure(&good).await.ok(), Some(Found::Before));
+    process.bus.remove(&lane).await.expect("removed");
+    process.bus.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

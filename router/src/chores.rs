@@ -3,16 +3,15 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tributary_base::{backoff::Backoff, warn_limited};
-use tributary_bus::{Bus, ChannelId, Lane, Notice, message::HealthState};
+use tributary_bus::{Bus, Lane, Notice, message::HealthState};
 
 use crate::{
     model::now,
-    store::{Retention, Store, StoreError},
+    store::{Renewal, Retention, Store, StoreError},
 };
 
 /// How often somebody looks for conversations that wait although an agent is free.
@@ -109,9 +108,9 @@ async fn sweep(store: &Store) -> Result<(), StoreError> {
         Err(error) => note(Err(error)),
     }
     match store.renewed().await {
-        Ok(channels) => {
-            for (channel, at) in channels {
-                note(emit_queued(store, &channel, at).await);
+        Ok(renewals) => {
+            for renewal in renewals {
+                note(emit_queued(store, renewal).await);
             }
         }
         Err(error) => note(Err(error)),
@@ -120,12 +119,9 @@ async fn sweep(store: &Store) -> Result<(), StoreError> {
 }
 
 /// What was in a delivery lane that had to be declared anew is emitted again.
-async fn emit_queued(
-    store: &Store,
-    channel: &ChannelId,
-    at: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let emitted = store.emit_queued(channel, at).await?;
+async fn emit_queued(store: &Store, renewal: Renewal) -> Result<(), StoreError> {
+    let channel = renewal.channel.clone();
+    let emitted = store.emit_queued(renewal).await?;
     if emitted > 0 {
         tracing::warn!(%channel, emitted, "deliveries of a lane that was declared anew are emitted again");
     }

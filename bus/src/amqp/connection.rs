@@ -8,20 +8,18 @@ use std::{
 use futures::{StreamExt, stream::BoxStream};
 use lapin::Event;
 use rand::RngExt;
-use tokio::{
-    sync::{broadcast, watch},
-    time::MissedTickBehavior,
-};
+use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tributary_base::backoff::Backoff;
 
 use super::{
     board::{Board, Condition, Side},
     link::{Dial, Link},
+    made::Made,
     publisher::{Generation, Pace},
     topology::{Names, declare_dead, declare_exchanges},
 };
-use crate::{BusError, Lane};
+use crate::BusError;
 
 /// In case an end goes unannounced.
 const PULSE: Duration = Duration::from_millis(500);
@@ -37,8 +35,7 @@ pub(super) struct Plan {
     pub(super) instance: uuid::Uuid,
     pub(super) pace: Pace,
     pub(super) board: Board,
-    /// Lanes that had to be made.
-    pub(super) renewed: broadcast::Sender<Lane>,
+    pub(super) made: Arc<Made>,
     pub(super) stop: CancellationToken,
 }
 
@@ -63,7 +60,7 @@ impl Line {
             Self::Publishing(current) => {
                 declare_dead(link, &plan.names).await?;
                 let generation =
-                    Generation::begin(Arc::clone(link), plan.pace, plan.renewed.clone()).await?;
+                    Generation::begin(Arc::clone(link), plan.pace, Arc::clone(&plan.made)).await?;
                 let over = generation.over();
                 current.send_replace(Some(Arc::new(generation)));
                 Ok(over)

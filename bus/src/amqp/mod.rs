@@ -14,6 +14,7 @@ mod held;
 mod intake;
 mod link;
 mod listen;
+mod made;
 mod membership;
 mod publisher;
 mod session;
@@ -21,7 +22,8 @@ mod topology;
 mod writer;
 
 use std::{
-    sync::Arc,
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -43,6 +45,7 @@ use tributary_config::Secret;
 use board::Board;
 use connection::{Line, Plan, supervise};
 use link::{Dial, Link, if_there};
+use made::Made;
 use membership::AmqpMembership;
 use publisher::{Generation, Message, Pace};
 pub use topology::DELIVERY_LIMIT;
@@ -51,7 +54,7 @@ use writer::refused;
 
 use crate::{
     Bus, BusError, BusState, DeadId, DeadLetter, Destination, Found, Group, Lane, LaneSpec,
-    Membership, Moved, Notice, Publication, PublishError,
+    Membership, Moved, Notice, OrganizationId, Publication, PublishError,
 };
 
 /// Before every name in the broker.
@@ -62,9 +65,6 @@ const DECLARE_ATTEMPTS: u32 = 4;
 
 /// How long to wait before a publication that the broker refused is repeated, at first.
 const REFUSED_WAIT: Duration = Duration::from_millis(50);
-
-/// Lanes made anew that wait for a slow listener; the oldest are dropped.
-const RENEWED: usize = 10_000;
 
 /// The bus on RabbitMQ (3.10 or newer).
 pub struct AmqpBus {
@@ -79,6 +79,8 @@ struct Lines {
     plan: Arc<Plan>,
     publishing: watch::Receiver<Option<Arc<Generation>>>,
     consuming: watch::Receiver<Option<Arc<Link>>>,
+    /// Whose events flow into lanes that were declared here.
+    organizations: Mutex<HashMap<Lane, OrganizationId>>,
 }
 
 impl AmqpBus {
@@ -104,7 +106,7 @@ impl AmqpBus {
                 deadline: settings.publish_deadline,
             },
             board: Board::new(),
-            renewed: broadcast::Sender::new(RENEWED),
+            made: Arc::new(Made::new()),
             stop: stop.clone(),
         });
         let (publisher, publishing) = watch::channel(None);
@@ -119,6 +121,7 @@ impl AmqpBus {
                 plan,
                 publishing,
                 consuming,
+                organizations: Mutex::default(),
             }),
             supervisors,
             _stop: stop.drop_guard(),
@@ -129,6 +132,11 @@ impl AmqpBus {
 impl Lines {
     fn names(&self) -> &Names {
         &self.plan.names
+    }
+
+    fn organizations(&self) -> MutexGuard<'_, HashMap<Lane, OrganizationId>> {
+        let organizations = self.organizations.lock();
+        organizations.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stop(&self) -> &CancellationToken {
@@ -233,13 +241,9 @@ impl Lines {
         }
     }
 
-    fn note_declared(&self, lane: &Lane, found: Found) {
+    fn note_declared(&self, lane: &Lane) {
         if let Ok(generation) = self.publishing() {
             generation.note_declared(lane.clone());
-        }
-        if found == Found::Now {
-            // Nobody may listen.
-            drop(self.plan.renewed.send(lane.clone()));
         }
     }
 
@@ -248,7 +252,9 @@ impl Lines {
         loop {
             let result = match self.for_declarations() {
                 Ok(link) => {
-                    declare_lane(&link, self.names(), &spec.lane, spec.filter.as_ref()).await
+                    let former = self.organizations().get(&spec.lane).cloned();
+                    let made = &self.plan.made;
+                    declare_lane(&link, self.names(), spec, former.as_ref(), made).await
                 }
                 Err(away) => Err(away),
             };
@@ -261,8 +267,12 @@ impl Lines {
                     attempt += 1;
                 }
                 Ok(found) => {
-                    self.note_declared(&spec.lane, found);
-                    return Ok(found);
+                    self.note_declared(&spec.lane);
+                    if let Some(filter) = &spec.filter {
+                        let organization = filter.organization.clone();
+                        self.organizations().insert(spec.lane.clone(), organization);
+                    }
+                    return Ok(self.plan.made.answer(&spec.lane, found));
                 }
                 Err(error) => return Err(error),
             }
@@ -284,7 +294,7 @@ impl Bus for AmqpBus {
     }
 
     fn redeclared(&self) -> BoxStream<'static, Lane> {
-        let renewed = self.lines.plan.renewed.subscribe();
+        let renewed = self.lines.plan.made.listen();
         let next = |mut renewed: broadcast::Receiver<Lane>| async move {
             loop {
                 match renewed.recv().await {
@@ -301,6 +311,7 @@ impl Bus for AmqpBus {
 
     async fn remove(&self, lane: &Lane) -> Result<(), BusError> {
         let link = self.lines.for_declarations()?;
+        self.lines.organizations().remove(lane);
         if let Ok(generation) = self.lines.publishing() {
             generation.note_missing(lane);
         }
@@ -310,6 +321,7 @@ impl Bus for AmqpBus {
             link.ask(channel.queue_delete(queue, QueueDeleteOptions::default()))
                 .await?;
         }
+        self.lines.plan.made.forget(lane);
         Ok(())
     }
 

@@ -16,17 +16,18 @@ use std::{
 use bytes::Bytes;
 use lapin::{BasicProperties, options::ConfirmSelectOptions, types::ShortString};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     link::Link,
+    made::Made,
     topology::{Names, declare_lane, event_key, short},
     writer::Writer,
 };
-use crate::{BusError, DeadLetter, Destination, Found, Lane, Notice, Publication, PublishError};
+use crate::{BusError, DeadLetter, Destination, Lane, LaneSpec, Notice, Publication, PublishError};
 
 /// How long a declared lane is taken for existing. Another process may have removed it: without a watcher on the bus its
 /// next publication is returned, but the queue of one who watches the lane takes it and hides that it has gone nowhere else.
@@ -207,8 +208,7 @@ pub(super) struct Generation {
     orders: mpsc::Sender<Order>,
     window: Arc<Semaphore>,
     declared: Mutex<HashMap<Lane, Instant>>,
-    /// Where it says which lanes it had to make.
-    renewed: broadcast::Sender<Lane>,
+    made: Arc<Made>,
     over: CancellationToken,
 }
 
@@ -217,7 +217,7 @@ impl Generation {
     pub(super) async fn begin(
         link: Arc<Link>,
         pace: Pace,
-        renewed: broadcast::Sender<Lane>,
+        made: Arc<Made>,
     ) -> Result<Self, BusError> {
         let channel = link.channel().await?;
         link.ask(channel.confirm_select(ConfirmSelectOptions::default()))
@@ -232,7 +232,7 @@ impl Generation {
             orders,
             window: Arc::new(Semaphore::new(pace.window)),
             declared: Mutex::default(),
-            renewed,
+            made,
             over,
         })
     }
@@ -364,10 +364,12 @@ impl Generation {
             lanes.into_iter().filter(is_new).collect::<Vec<_>>()
         };
         for lane in missing {
-            if declare_lane(&self.link, names, lane, None).await? == Found::Now {
-                // Nobody may listen.
-                drop(self.renewed.send(lane.clone()));
-            }
+            let spec = LaneSpec {
+                lane: lane.clone(),
+                filter: None,
+            };
+            let found = declare_lane(&self.link, names, &spec, None, &self.made).await?;
+            self.made.answer(lane, found);
             self.note_declared(lane.clone());
         }
         Ok(())

@@ -22,8 +22,13 @@ use lapin::{
 
 use tokio::time::timeout;
 
-use super::link::{Link, if_there};
-use crate::{BusError, EventFilter, Found, Group, Lane, OrganizationId, message::EVENT_TYPES};
+use super::{
+    link::{Link, if_there},
+    made::Made,
+};
+use crate::{
+    BusError, EventFilter, Found, Group, Lane, LaneSpec, OrganizationId, message::EVENT_TYPES,
+};
 
 /// The names in the broker; every bus with the same prefix on the same virtual host is the same bus.
 #[derive(Debug, Clone)]
@@ -132,23 +137,26 @@ pub(super) async fn declare_exchanges(link: &Link, names: &Names) -> Result<(), 
 /// Declares the queue of the dead letters.
 pub(super) async fn declare_dead(link: &Link, names: &Names) -> Result<(), BusError> {
     let name = names.dead()?;
-    let (channel, _) = ensure_quorum(link, name.clone(), limitless()).await?;
+    let (channel, _) = ensure_quorum(link, name.clone(), limitless(), || {}).await?;
     bind(link, &channel, name.clone(), name, ShortString::default())
         .await
         .map(drop)
 }
 
-/// Declares a lane with what flows into it.
+/// Declares a lane with what flows into it; notes in `made` when its queue was missing, whatever fails later. `former` is the organization whose events did so far, where that is known: the
+/// broker does not tell bindings.
 pub(super) async fn declare_lane(
     link: &Link,
     names: &Names,
-    lane: &Lane,
-    filter: Option<&EventFilter>,
+    LaneSpec { lane, filter }: &LaneSpec,
+    former: Option<&OrganizationId>,
+    made: &Made,
 ) -> Result<Found, BusError> {
     let queue = names.lane(lane)?;
     let mut arguments = limitless();
     arguments.insert("x-single-active-consumer".into(), true.into());
-    let (channel, found) = ensure_quorum(link, queue.clone(), arguments).await?;
+    let missing = || made.note(lane);
+    let (channel, found) = ensure_quorum(link, queue.clone(), arguments, missing).await?;
     let mut wanted = vec![(names.lanes()?, short(lane.to_string())?)];
     let patterns = filter.iter().flat_map(|filter| {
         let key = |pattern| binding_key(&filter.organization, pattern);
@@ -161,7 +169,7 @@ pub(super) async fn declare_lane(
     if let Some(filter) = filter
         && found == Found::Before
     {
-        unbind_others(link, &channel, queue, names, filter).await?;
+        unbind_others(link, &channel, queue, names, filter, former).await?;
     }
     Ok(found)
 }
@@ -194,6 +202,7 @@ async fn unbind_others(
     queue: ShortString,
     names: &Names,
     filter: &EventFilter,
+    former: Option<&OrganizationId>,
 ) -> Result<(), BusError> {
     let nouns = EVENT_TYPES
         .iter()
@@ -205,11 +214,16 @@ async fn unbind_others(
         let (queue, exchange) = (queue.clone(), exchange.clone());
         channel.queue_unbind(queue, exchange, key, FieldTable::default())
     };
-    let keys: Result<Vec<ShortString>, BusError> = possible
+    let of_others = possible
         .iter()
         .filter(|pattern| !filter.patterns.contains(pattern))
-        .map(|pattern| binding_key(&filter.organization, pattern))
-        .collect();
+        .map(|pattern| binding_key(&filter.organization, pattern));
+    let former = former.filter(|former| **former != filter.organization);
+    let of_former = former.into_iter().flat_map(|former| {
+        let key = |pattern| binding_key(former, pattern);
+        possible.iter().map(move |pattern| key(pattern))
+    });
+    let keys: Result<Vec<ShortString>, BusError> = of_others.chain(of_former).collect();
     link.ask(try_join_all(keys?.into_iter().map(unbind)))
         .await
         .map(drop)
@@ -259,7 +273,9 @@ fn classic() -> FieldTable {
 
 /// Declares the queue of records about messages that are handled alone.
 pub(super) async fn declare_begun(link: &Link, queue: ShortString) -> Result<(), BusError> {
-    ensure_quorum(link, queue, limitless()).await.map(drop)
+    ensure_quorum(link, queue, limitless(), || {})
+        .await
+        .map(drop)
 }
 
 /// How often a message may be delivered before the broker drops it. RabbitMQ 4 says 20 unless told otherwise, and
@@ -272,7 +288,7 @@ fn limitless() -> FieldTable {
     arguments
 }
 
-/// Makes sure that a quorum queue is there, and answers an open AMQP channel.
+/// Makes sure that a quorum queue is there, and answers an open AMQP channel. Calls `missing` before it makes one.
 ///
 /// Declares only what is missing: declaring a quorum queue while another connection begins to consume it can close
 /// the whole connection with 541 INTERNAL_ERROR (seen on RabbitMQ 3.10).
@@ -280,12 +296,14 @@ async fn ensure_quorum(
     link: &Link,
     queue: ShortString,
     mut arguments: FieldTable,
+    missing: impl FnOnce(),
 ) -> Result<(Channel, Found), BusError> {
     let channel = link.channel().await?;
     let question = channel.queue_declare(queue.clone(), PASSIVE, FieldTable::default());
     if link.ask(if_there(question)).await?.is_some() {
         return Ok((channel, Found::Before));
     }
+    missing();
     // The failed question has closed the AMQP channel.
     arguments.insert(
         "x-queue-type".into(),

@@ -72,6 +72,7 @@ impl Workers {
             lanes: self.lanes.clone(),
             stop: stop.clone(),
             telling: Mutex::default(),
+            missing: Mutex::default(),
         };
         let mut crew = Crew {
             upkeep: Arc::new(upkeep),

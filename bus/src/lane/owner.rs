@@ -74,6 +74,7 @@ impl Owner {
         };
         let mut claim = Kept {
             claim,
+            lane: lane.clone(),
             upkeep: self.upkeep,
         };
         let end = run_lane(&mut claim, run, self.stop).await;

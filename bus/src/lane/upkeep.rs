@@ -20,12 +20,16 @@ pub(super) struct Upkeep {
     pub stop: CancellationToken,
     /// Lanes about whose renewal the attendant is being told.
     pub telling: Mutex<HashSet<Lane>>,
+    /// Lanes whose queue an owner found missing and could not declare yet. Somebody who publishes may be quicker, and then
+    /// nothing in the broker shows it.
+    pub missing: Mutex<HashSet<Lane>>,
 }
 
 impl Upkeep {
     /// Makes sure that a lane is there.
     pub async fn ensure(self: &Arc<Self>, spec: &LaneSpec) -> Result<(), BusError> {
-        if self.bus.ensure(spec).await? == Found::Now {
+        let found = self.bus.ensure(spec).await?;
+        if self.missing().remove(&spec.lane) || found == Found::Now {
             self.tell(spec.lane.clone());
         }
         Ok(())
@@ -38,16 +42,18 @@ impl Upkeep {
             specs.iter().find(|spec| spec.lane == *lane).cloned()
         };
         let Some(spec) = spec else {
+            self.missing().remove(lane);
             return Ok(false);
         };
-        tracing::error!(
-            %lane,
-            "the lane's queue was deleted or lost by the broker, and is declared anew; what was in it is gone, \
-             except for what is put in again from the store"
-        );
+        if self.missing().insert(lane.clone()) {
+            tracing::error!(
+                %lane,
+                "the lane's queue was deleted or lost by the broker, and is declared anew; what was in it is gone, \
+                 except for what is put in again from the store"
+            );
+        }
         // Somebody who publishes may have declared it first: what was in it is gone all the same.
-        self.bus.ensure(&spec).await?;
-        self.tell(lane.clone());
+        self.ensure(&spec).await?;
         Ok(true)
     }
 
@@ -76,6 +82,14 @@ impl Upkeep {
         }
     }
 
+    fn is_missing(&self, lane: &Lane) -> bool {
+        self.missing().contains(lane)
+    }
+
+    fn missing(&self) -> MutexGuard<'_, HashSet<Lane>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn telling(&self) -> MutexGuard<'_, HashSet<Lane>> {
         self.telling.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,6 +98,7 @@ impl Upkeep {
 /// A claim whose lane is declared anew when its queue turns out to be missing.
 pub(super) struct Kept {
     pub claim: Box<dyn Claim>,
+    pub lane: Lane,
     pub upkeep: Arc<Upkeep>,
 }
 
@@ -94,15 +109,17 @@ impl Claim for Kept {
     }
 
     async fn take(&mut self, prefetch: u16) -> Result<Box<dyn Intake>, BusError> {
-        match self.claim.take(prefetch).await {
-            Err(BusError::Missing(lane)) => {
-                if self.upkeep.renew(&lane).await? {
-                    self.claim.take(prefetch).await
-                } else {
-                    Err(BusError::Missing(lane))
-                }
+        // What an earlier attempt found is not found again when somebody who publishes declared the lane meanwhile.
+        if !self.upkeep.is_missing(&self.lane) {
+            match self.claim.take(prefetch).await {
+                Err(BusError::Missing(_)) => {}
+                taken => return taken,
             }
-            taken => taken,
+        }
+        if self.upkeep.renew(&self.lane).await? {
+            self.claim.take(prefetch).await
+        } else {
+            Err(BusError::Missing(self.lane.clone()))
         }
     }
 

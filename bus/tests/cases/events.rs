@@ -101,6 +101,24 @@ pub async fn a_later_filter_replaces_the_earlier(world: &World) -> Test {
     Ok(())
 }
 
+pub async fn a_filter_of_another_organization_replaces_the_earlier(world: &World) -> Test {
+    let process = world.process().await?;
+    let mut spec = endpoint("acme", &["message.*"]);
+    process.bus.declare(&[spec.clone()]).await?;
+    if let Some(filter) = &mut spec.filter {
+        filter.organization = OrganizationId::from("other");
+    }
+    process.bus.declare(&[spec.clone()]).await?;
+    let batch = (0..)
+        .zip(["acme", "other"])
+        .map(|(n, organization)| as_event(event(organization, "message.created.v1", n)));
+    for outcome in process.bus.publish(batch.collect()).await {
+        outcome?;
+    }
+    assert_eq!(numbers_in(&*process.bus, &spec.lane, 1).await?, [1]);
+    Ok(())
+}
+
 pub async fn notices_reach_every_listener(world: &World) -> Test {
     let (one, other) = (world.process().await?, world.process().await?);
     let mut listeners = [

@@ -174,18 +174,22 @@ pub async fn enable_endpoint(
     shown(&state, &organization, id).await
 }
 
-/// From where events are sent again: one of the two.
+/// From where events are sent again.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Redeliver {
+#[serde(rename_all = "snake_case")]
+pub enum Redeliver {
     /// Events published at this time or later.
-    #[serde(default)]
-    since: Option<DateTime<Utc>>,
+    #[schema(title = "Since")]
+    Since(DateTime<Utc>),
     /// Events after this place: `next` of a page of `GET /v1/events`.
-    #[serde(default)]
-    #[schema(example = "4711")]
-    after: Option<String>,
+    #[schema(title = "After")]
+    After(Place),
 }
+
+/// A place in the events.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(pattern = "^[0-9]{1,18}$", example = "4711")]
+pub struct Place(String);
 
 /// Send events again
 ///
@@ -198,18 +202,15 @@ pub async fn redeliver_events(
     Id(id): Id<EndpointId>,
     Body(request): Body<Redeliver>,
 ) -> Result<(StatusCode, Json<Endpoint>), Problem> {
-    let from = match (request.since, request.after) {
-        (Some(since), None) => state.store().position_at(since).await?,
-        (None, Some(after)) => match after.parse::<i64>() {
-            Ok(position) if position >= 0 => Position(position),
+    let from = match request {
+        Redeliver::Since(since) => state.store().position_at(since).await?,
+        Redeliver::After(Place(after)) => match after.parse::<i64>() {
+            Ok(position) if position >= 0 && after.len() <= 18 => Position(position),
             Ok(_) | Err(_) => {
                 let reason = "not a place in the events; pass `next` of a page of GET /v1/events";
                 return Err(Problem::field("after", reason));
             }
         },
-        (Some(_), Some(_)) | (None, None) => {
-            return Err(Problem::field("since", "name either `since` or `after`"));
-        }
     };
     if !state.store().resend_from(&organization, id, from).await? {
         return Err(Problem::not_found("endpoint"));

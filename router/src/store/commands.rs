@@ -262,19 +262,26 @@ pub(super) async fn lock(
         .try_into()
 }
 
-/// The conversation's contact, if it can be written to.
-pub(super) async fn recipient(
+/// The conversation's contact, whether or not it can be written to.
+pub(super) async fn contact_of(
     tx: &mut Tx,
     conversation: &Conversation,
 ) -> Result<Contact, StoreError> {
     let statement = format!("SELECT {CONTACT_COLUMNS} FROM contacts WHERE id {{ids}}");
     let rows: Vec<ContactRow> =
         select_by_ids(tx, &statement, &[conversation.view.contact_id.0]).await?;
-    let contact: Contact = rows
-        .into_iter()
+    rows.into_iter()
         .next()
         .ok_or(StoreError::NotFound("contact"))?
-        .try_into()?;
+        .try_into()
+}
+
+/// The conversation's contact, if it can be written to.
+pub(super) async fn recipient(
+    tx: &mut Tx,
+    conversation: &Conversation,
+) -> Result<Contact, StoreError> {
+    let contact = contact_of(tx, conversation).await?;
     if contact.view.blocked {
         return Err(StoreError::Blocked);
     }

@@ -62,6 +62,7 @@ pub use events::*;
 pub use housekeeping::Retention;
 pub(crate) use outbox::{OutboxRow, Rest, Shards};
 pub use queries::*;
+pub(crate) use renewed::Renewal;
 pub use replay::{Known, RawFrom, StoredRaw};
 
 /// The schema, for both databases.

@@ -51,7 +51,7 @@ async fn what_a_channel_cannot_carry_is_told_with_the_reason() -> Result<()> {
     let place = json!({"content": {"type": "location", "latitude": 1.0, "longitude": 2.0}});
     let answer = world.send(Method::POST, &path, &place).await?;
     answer.problem(422, "unrenderable")?;
-    ensure!(answer.text("detail")? == "only text");
+    ensure!(answer.text("detail")? == "not this place");
     Ok(())
 }
 

@@ -102,6 +102,10 @@ fn complete_schemas(document: &mut Value) {
         schemas[named]["properties"]["name"]["pattern"] = requests::PLAIN_LINE.into();
     }
     schemas["CreateEndpoint"]["properties"]["events"]["items"]["enum"] = json!(event_patterns());
+    let ways = schemas["Redeliver"]["oneOf"].as_array_mut();
+    for way in ways.into_iter().flatten() {
+        way["additionalProperties"] = false.into();
+    }
     schemas["SetReactions"]["properties"]["reactions"]["uniqueItems"] = true.into();
     let states = HealthState::ALL.map(HealthState::as_str);
     schemas["ChannelHealth"]["properties"]["state"]["enum"] = json!(states);

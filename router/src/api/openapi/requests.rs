@@ -12,10 +12,26 @@ pub const PREFIX: &str = "Sendable";
 
 /// Text that databases and providers can hold.
 pub const NO_NUL: &str = r"^[^\u0000]*$";
+/// What `tributary_base::text::is_blank` takes for nothing to read, besides white space, as part of a class of a pattern.
+/// Characters beyond the first plane stand for themselves: patterns know no escape for them that all readers share.
+macro_rules! unreadable {
+    () => {
+        concat!(
+            r"\s\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f",
+            r"\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8",
+            "\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}",
+        )
+    };
+}
+
 /// Text with something to read in it.
-pub const NOT_BLANK: &str = r"^[^\u0000]*[^\s\u0000][^\u0000]*$";
+pub const NOT_BLANK: &str = concat!(r"^[^\u0000]*[^", unreadable!(), r"][^\u0000]*$");
 /// Something to read without control characters.
-pub const PLAIN_LINE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
+pub const PLAIN_LINE: &str = concat!(
+    r"^[^\u0000-\u001f\u007f-\u009f]*[^",
+    unreadable!(),
+    r"][^\u0000-\u001f\u007f-\u009f]*$"
+);
 /// A link that a person can open, without a password in it.
 pub const LINK: &str = r"^https?://[^/?#@\s\u0000]+([/?#][^\u0000]*)?$";
 
