@@ -327,6 +327,8 @@ impl Running {
         }
         if roles.contains(&Role::Webhooks) {
             let mut attendant = WebhooksAttendant::new(store.clone(), &settings.webhooks)?
+                .with_bus(Arc::clone(&self.bus))
+                .with_health(self.health.clone())
                 .with_public_url(settings.api.public_url.as_ref());
             if let Some(media) = &self.media {
                 let links = WebhookLinks(media.links.clone());

@@ -166,8 +166,9 @@ impl Fleet {
         );
         bus.close().await;
         for slot in self.slots.values() {
-            if slot.program.is_some() {
-                nothing_held(&slot.operations).await;
+            // One that was started again listens somewhere else.
+            if let Some(program) = &slot.program {
+                nothing_held(&program.printed("operations ").await).await;
             }
         }
     }

@@ -153,6 +153,10 @@ fn to_integrators() -> Vec<Envelope> {
         ContactCreated: json!({"contact": contact(), "payload": null}),
         ContactChanged: json!({"contact": contact(), "payload": "spring"}),
         ContactBlocked: json!({"contact": contact()}),
+        MessageMerged: with(message(), json!({"merged_id": ID})),
+        EndpointDisabled: json!({
+            "endpoint_id": ID, "url": "https://crm.example.org/hooks", "reason": "endpoint answered 410 for an hour",
+        }),
         NoteCreated: json!({"conversation_id": ID, "author": {"kind": "api"}, "text": "call back"}),
         ChannelHealthChanged: json!({
             "channel_id": "shop", "state": "down", "reason": "no answer", "action": null, "since": TIME,

@@ -176,7 +176,7 @@ pub async fn enable_endpoint(
 
 /// From where events are sent again.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "FromWhere")]
 pub enum Redeliver {
     /// Events published at this time or later.
     #[schema(title = "Since")]
@@ -186,8 +186,30 @@ pub enum Redeliver {
     After(Place),
 }
 
+/// [`Redeliver`] as it comes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FromWhere {
+    #[serde(default)]
+    since: Option<DateTime<Utc>>,
+    #[serde(default)]
+    after: Option<String>,
+}
+
+impl TryFrom<FromWhere> for Redeliver {
+    type Error = &'static str;
+
+    fn try_from(from: FromWhere) -> Result<Self, Self::Error> {
+        match (from.since, from.after) {
+            (Some(since), None) => Ok(Self::Since(since)),
+            (None, Some(after)) => Ok(Self::After(Place(after))),
+            (Some(_), Some(_)) | (None, None) => Err("name either `since` or `after`"),
+        }
+    }
+}
+
 /// A place in the events.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 #[schema(pattern = "^[0-9]{1,18}$", example = "4711")]
 pub struct Place(String);
 

@@ -35,8 +35,9 @@ impl Store {
             };
             on!(&mut tx, db => {
                 sqlx::query(
-                    "UPDATE endpoint_states SET resend_from = position, resend_reason = 'lost', \
-                     gone_since = NULL WHERE endpoint_id = $1 AND resend_from IS NULL",
+                    "UPDATE endpoint_states SET resend_from = COALESCE(resend_from, position), \
+                     resend_reason = COALESCE(resend_reason, 'lost'), gone_since = NULL \
+                     WHERE endpoint_id = $1",
                 )
                 .bind(id)
                 .execute(db)

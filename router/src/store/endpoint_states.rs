@@ -290,7 +290,8 @@ impl Store {
             begin_state(self, id).await?;
             Ok(on!(write self.database(), db => {
                 sqlx::query(
-                    "UPDATE endpoint_states SET resend_from = $2, resend_reason = 'asked' \
+                    "UPDATE endpoint_states SET resend_reason = 'asked', \
+                     resend_from = CASE WHEN resend_from < $2 THEN resend_from ELSE $2 END \
                      WHERE endpoint_id = $1",
                 )
                 .bind(id)

@@ -49,6 +49,8 @@ pub struct Equipment {
     pub backoff: Backoff,
     pub links: Links,
     pub bus: Option<Arc<dyn Bus>>,
+    /// How long an event is tried.
+    pub max_age: Duration,
 }
 
 /// Sends events to one endpoint.
@@ -64,6 +66,8 @@ pub struct Deliverer {
     tracked: Arc<Tracked>,
     /// Puts events behind others of their conversation.
     bus: Option<Arc<dyn Bus>>,
+    /// How long an event is tried.
+    max_age: Duration,
 }
 
 /// The endpoint as it was read last.
@@ -100,6 +104,7 @@ impl Deliverer {
             backoff,
             links,
             bus,
+            max_age,
         } = equipment;
         Self {
             id: endpoint.id,
@@ -115,6 +120,7 @@ impl Deliverer {
             }),
             tracked,
             bus,
+            max_age,
         }
     }
 
@@ -294,7 +300,7 @@ impl Deliverer {
             Ok(true) => {
                 // What it misses from here on is found again from where it stands now.
                 self.tracked.progress().look();
-                self.tracked.set_disabled(true);
+                self.tracked.disable();
                 metrics::counter!("tributary_endpoints_disabled_total").increment(1);
                 tracing::error!(endpoint = %id, reason, "an endpoint is disabled; enable it by the API when it is back");
             }
@@ -359,7 +365,16 @@ impl Handler for Deliverer {
         outcomes
     }
 
-    async fn exhausted(&self, work: Work, reason: String, _: &Lease) -> Outcome {
+    async fn exhausted(&self, work: Work, reason: String, lease: &Lease) -> Outcome {
+        let event = work.envelope.id;
+        // What is sent again is as old as it was; what counts is since when it is tried.
+        let is_resent = self
+            .tracked
+            .progress()
+            .was_resent_within(event, self.max_age);
+        if is_resent {
+            return self.deliver(&work, lease).await;
+        }
         count("dead");
         let reason = self.reasons.explain(work.envelope.id, reason);
         Outcome::Dead { reason }

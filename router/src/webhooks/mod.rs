@@ -148,6 +148,7 @@ impl Attendant for WebhooksAttendant {
             backoff: backoff(&self.settings),
             links: self.links.clone(),
             bus: self.bus.clone(),
+            max_age: self.settings.max_age,
         };
         Ok(Arc::new(Deliverer::new(equipment, endpoint, tracked)))
     }
@@ -181,7 +182,7 @@ impl Attendant for WebhooksAttendant {
         let id = Self::id(lane)?;
         let owned = self.registry.get(id);
         if let Some(tracked) = &owned {
-            tracked.progress().look();
+            tracked.progress().look_for_lost();
         }
         let noted = self.store.resend_lost(id).await;
         noted.map_err(|error| error.to_string())?;

@@ -105,7 +105,8 @@ impl Outage {
         }
         state.failures = state.failures.saturating_add(1);
         let wait = match away.after {
-            Some(asked) => asked.clamp(SHORTEST_WAIT.min(self.longest), self.longest),
+            Some(Duration::ZERO) => SHORTEST_WAIT,
+            Some(asked) => asked.min(self.longest),
             None => self.backoff.delay(state.failures),
         };
         state.failed_at = Some(now);

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -56,6 +56,10 @@ pub struct Progress {
     waits: bool,
     /// By conversation: the events that come next, in order. Copies of all of them are in the lane.
     ahead: HashMap<String, VecDeque<EventId>>,
+    /// When copies of events were put into the lane.
+    resent: HashMap<EventId, Instant>,
+    /// How often what is missing was looked for.
+    looks: u64,
     /// Something happened since it was written down.
     dirty: bool,
 }
@@ -121,6 +125,7 @@ impl Progress {
     /// An event has left the lane, and nothing of it follows.
     pub fn settled(&mut self, conversation: &str, id: EventId, how: Settled) {
         self.held.remove(&id);
+        self.resent.remove(&id);
         if self.settled.insert(id, how).is_none() {
             self.order.push_back(id);
         }
@@ -138,11 +143,24 @@ impl Progress {
         self.held.remove(&id);
     }
 
-    /// All events wait from here until [`Progress::found`].
-    pub fn look(&mut self) {
+    /// All events wait from here until [`Progress::found`]. Answers which look it is: it ends every earlier one.
+    pub fn look(&mut self) -> u64 {
         self.waits = true;
         self.ahead.clear();
+        self.resent.clear();
+        self.looks += 1;
+        self.looks
+    }
+
+    /// The lane was lost, with all that this worker had taken out of it: as [`Progress::look`].
+    pub fn look_for_lost(&mut self) -> u64 {
         self.held.clear();
+        self.look()
+    }
+
+    /// Which look was the last.
+    pub fn looks(&self) -> u64 {
+        self.looks
     }
 
     /// Whether the endpoint took an event.
@@ -153,11 +171,19 @@ impl Progress {
     /// An event is missing: a copy goes into the lane, and nothing of its conversation goes before it.
     pub fn missing(&mut self, conversation: String, id: EventId) {
         self.ahead.entry(conversation).or_default().push_back(id);
+        self.resent.insert(id, Instant::now());
     }
 
-    /// All that is missing was found and is in the lane.
-    pub fn found(&mut self) {
-        self.waits = false;
+    /// Whether a copy of the event was put into the lane, and less than `age` ago.
+    pub fn was_resent_within(&self, id: EventId, age: Duration) -> bool {
+        self.resent.get(&id).is_some_and(|at| at.elapsed() < age)
+    }
+
+    /// All that is missing was found and is in the lane. `false`: another look began meanwhile, and nothing changes.
+    pub fn found(&mut self, look: u64) -> bool {
+        let is_last = look == self.looks;
+        self.waits &= !is_last;
+        is_last
     }
 
     /// Whether missing events are still to be sent.
@@ -273,11 +299,13 @@ mod tests {
     fn what_is_missing_goes_first_in_its_conversation() {
         let [lost, lost_too, newer, other] = events();
         let mut progress = Progress::new(0, Vec::new());
-        progress.look();
+        let earlier = progress.look();
+        let look = progress.look();
+        assert!(!progress.found(earlier), "it was begun anew");
         assert_eq!(progress.turn("a", newer), Turn::Wait);
         progress.missing("a".to_owned(), lost);
         progress.missing("a".to_owned(), lost_too);
-        progress.found();
+        assert!(progress.found(look));
         assert_eq!(progress.turn("b", other), Turn::Go);
         assert_eq!(progress.turn("a", newer), Turn::Behind);
         assert_eq!(progress.turn("a", newer), Turn::Skip, "a copy follows");
@@ -295,9 +323,9 @@ mod tests {
     fn nothing_is_passed_while_something_is_missing() {
         let ids: [EventId; 2] = events();
         let mut progress = Progress::new(0, Vec::new());
-        progress.look();
+        let look = progress.look();
         progress.missing("a".to_owned(), ids[0]);
-        progress.found();
+        assert!(progress.found(look));
         progress.handed_out(ids[1], at(1000));
         progress.settled("b", ids[1], Settled::Taken);
         progress.advance(places(&ids));

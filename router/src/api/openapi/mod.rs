@@ -102,10 +102,18 @@ fn complete_schemas(document: &mut Value) {
         schemas[named]["properties"]["name"]["pattern"] = requests::PLAIN_LINE.into();
     }
     schemas["CreateEndpoint"]["properties"]["events"]["items"]["enum"] = json!(event_patterns());
-    let ways = schemas["Redeliver"]["oneOf"].as_array_mut();
-    for way in ways.into_iter().flatten() {
+    // Each way has a name, for generators.
+    let Value::Array(ways) = schemas["Redeliver"]["oneOf"].take() else {
+        return;
+    };
+    let mut named = Vec::with_capacity(ways.len());
+    for mut way in ways {
         way["additionalProperties"] = false.into();
+        let name = format!("Redeliver{}", way["title"].as_str().unwrap_or_default());
+        named.push(reference("schemas", &name));
+        schemas.insert(name, way);
     }
+    schemas["Redeliver"]["oneOf"] = named.into();
     schemas["SetReactions"]["properties"]["reactions"]["uniqueItems"] = true.into();
     let states = HealthState::ALL.map(HealthState::as_str);
     schemas["ChannelHealth"]["properties"]["state"]["enum"] = json!(states);
