@@ -136,16 +136,16 @@ pub(crate) async fn note_renewed_lanes(store: &Store, bus: &dyn Bus, stop: &Canc
         };
         let mut own = bus.redeclared();
         loop {
-            let notices = match bus.notices().await {
-                Ok(notices) => notices,
+            let (notices, term) = match bus.notices().await {
+                Ok(notices) => (notices, LISTEN_AGAIN),
                 Err(error) => {
                     tracing::debug!(%error, "cannot listen for notices");
-                    stream::pending().boxed()
+                    (stream::pending().boxed(), RECONNECT)
                 }
             };
             let renewed = notices.filter_map(|notice| async move { renewed_by(&notice) });
             let mut renewed = std::pin::pin!(renewed);
-            let again = tokio::time::sleep(LISTEN_AGAIN);
+            let again = tokio::time::sleep(term);
             let mut again = std::pin::pin!(again);
             loop {
                 let lane = tokio::select! {

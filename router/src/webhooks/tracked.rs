@@ -79,6 +79,7 @@ impl Tracked {
     /// It answered nothing but 410 for an hour.
     pub fn disable(&self) {
         lock(&self.health).gone_since = None;
+        self.health_changed.store(true, Ordering::Relaxed);
         self.set_disabled(true);
     }
 
@@ -86,6 +87,7 @@ impl Tracked {
     pub fn enable(&self) {
         if self.is_disabled() {
             lock(&self.health).gone_since = None;
+            self.health_changed.store(true, Ordering::Relaxed);
         }
         self.set_disabled(false);
     }
