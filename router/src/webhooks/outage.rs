@@ -259,6 +259,12 @@ mod tests {
         };
         assert!(matches!(outage.admit().await, Admission::Go(None)));
         fail(0);
+        // "At once" is a moment later: nobody is asked as fast as they answer.
+        let Admission::Wait(wait) = outage.admit().await else {
+            panic!("asked again at once");
+        };
+        assert!(wait <= SHORTEST_WAIT);
+        tokio::time::sleep(wait).await;
         let probing = outage.admit().await;
         assert!(matches!(probing, Admission::Go(Some(_))));
         assert!(futures::poll!(std::pin::pin!(outage.admit())).is_pending());
