@@ -88,7 +88,10 @@ async fn an_endpoint_whose_queue_is_deleted_under_load_misses_nothing() {
         .wait_for(|state| *state == BusState::Ready)
         .await
         .expect("the bus lives");
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    eventually("its lane fills", || async {
+        (bus.depth(&lane).await.ok()? >= 10).then_some(())
+    })
+    .await;
     bus.remove(&lane).await.expect("the queue is deleted");
     endpoint.behave();
     for visitor in visitors {

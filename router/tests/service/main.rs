@@ -2,6 +2,7 @@
 
 mod api;
 mod bodies;
+mod channels;
 mod content;
 mod document;
 mod examples;

@@ -22,17 +22,16 @@ use tributary_base::{
     media::{self, Home},
     on,
 };
-use tributary_bus::{
-    Bus, ChannelId, ContactId, ConversationId, EmbeddedBus, MessageId, OrganizationId,
-    message::{Content, Degradation, DegradationCode},
-};
+use tributary_bus::{Bus, ContactId, ConversationId, EmbeddedBus, MessageId, OrganizationId};
 use tributary_config::Settings;
 use tributary_router::{
     MediaLinks,
-    api::{ApiState, Extras, MessageLog, Preview, Previewed, ProviderCall, Rate, serve_api},
+    api::{ApiState, Extras, MessageLog, ProviderCall, Rate, serve_api},
     store::Store,
 };
 use uuid::Uuid;
+
+use crate::channels::ShortChannels;
 
 /// How long a test waits for what should take milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -89,44 +88,6 @@ impl MessageLog for Log {
             .iter()
             .filter(|(of, about, _)| of == organization && *about == message);
         Ok(own.map(|(_, _, call)| call.clone()).collect())
-    }
-}
-
-/// Channels that carry ten characters of text: of [`ACME`] and, so that a test can tell that nobody else is answered for
-/// it, of [`OTHER`]. [`REMOVED`] is in the store only.
-struct ShortChannels;
-
-impl Preview for ShortChannels {
-    fn preview(&self, channel: &ChannelId, content: &Content) -> Option<Result<Previewed, String>> {
-        if channel.as_str() == REMOVED {
-            return None;
-        }
-        let text = match content {
-            Content::Text(text) => text,
-            // Where nobody can be sent.
-            Content::Location(place) if (place.latitude, place.longitude) == (1.0, 2.0) => {
-                return Some(Err("not this place".to_owned()));
-            }
-            other => {
-                return Some(Ok(Previewed {
-                    parts: vec![other.clone()],
-                    degraded: Vec::new(),
-                }));
-            }
-        };
-        let characters: Vec<char> = text.text.chars().collect();
-        let parts = characters
-            .chunks(10)
-            .map(|part| Content::text(part.iter().collect::<String>()));
-        let parts: Vec<Content> = parts.collect();
-        let degraded = (parts.len() > 1).then(|| Degradation {
-            code: DegradationCode::TextSplit,
-            detail: format!("text split into {} parts", parts.len()),
-        });
-        Some(Ok(Previewed {
-            degraded: degraded.into_iter().collect(),
-            parts,
-        }))
     }
 }
 
